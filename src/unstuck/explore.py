@@ -1,0 +1,244 @@
+"""Explorables: figures that answer a reader's hand, with or without a kernel.
+
+One object serves everybody. In Jupyter it is a widget; on the static page `anymount.js` mounts the state that
+the notebook stores; GitHub and the PDF show its picture; nbval compares its text. So what it says must not
+depend on training, while its pictures may.
+
+`Frames` shows figures that were computed beforehand. An explorable that computes in the page is another
+subclass of `Explorable`, with a JavaScript module of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import math
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import ClassVar
+from weakref import WeakValueDictionary
+
+import anywidget
+import matplotlib
+import matplotlib.pyplot as plt
+import traitlets
+from ipywidgets import Layout
+from matplotlib.figure import Figure
+from PIL import Image
+
+MAX_FRAMES = 60
+_JS = Path(__file__).parent / "_js"
+
+
+class Explorable(anywidget.AnyWidget):
+    """A widget with a stable identity, a text and a picture for where it cannot move.
+
+    Args:
+        text: what stands in for it in a terminal, and what nbval compares.
+        picture: PNG bytes, what stands in for it on GitHub and in the PDF.
+        **traits: its state, ready for JSON; equal states have equal model ids in every run.
+    """
+
+    _living: ClassVar[WeakValueDictionary[str, Explorable]] = WeakValueDictionary()
+
+    def __init__(self, *, text: str, picture: bytes, **traits):
+        self._text = text
+        self._picture = b64encode(picture).decode()
+        content = json.dumps([type(self).__name__, text, traits], sort_keys=True)
+        model_id = f"unstuck-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
+        # When a cell runs again, its old widget has the same id: closed later, it would take the new one along.
+        previous = self._living.get(model_id)
+        if previous is not None:
+            previous.layout.close()
+            previous.close()
+        super().__init__(model_id=model_id, layout=Layout(model_id=f"{model_id}-layout"), **traits)
+        self._living[model_id] = self
+
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        return {**data, "text/plain": self._text, "image/png": self._picture}, metadata
+
+
+@dataclass(frozen=True)
+class Slider:
+    """What one slider of `Frames` chooses from.
+
+    Args:
+        values: at least two different numbers or strings, in the order of the slider.
+        label: what the reader is told it is; empty: the argument's name.
+        unit: shown behind each value.
+        start: the value shown first; None: the first.
+    """
+
+    values: Sequence[float | str]
+    label: str = ""
+    unit: str = ""
+    start: float | str | None = None
+
+    def texts(self) -> list[str]:
+        """The values as the reader sees them."""
+        shown = (f"{value:g}" if isinstance(value, float) else str(value) for value in self.values)
+        return [f"{text} {self.unit}".strip() for text in shown]
+
+
+class Frames(Explorable):
+    """Figures drawn beforehand, one for each combination of the sliders' values.
+
+        Frames(draw, title="A training run", alt="The loss with {activation} at a rate of {lr:g}.",
+               lr=Slider([0.01, 0.1, 1], "learning rate", start=0.1), activation=["relu", "tanh"])
+
+    Args:
+        draw: called once a combination, `draw(lr=0.01, activation="relu")`, the last slider varying fastest; returns
+            a matplotlib Figure. Figures that it opens are closed, rcParams that it sets are set back.
+        title: stands above the sliders and names the whole for a screen reader.
+        alt: what is to be seen in a frame: a text with the sliders' names in braces, or a function of their values.
+            The first frame's text is compared by nbval: it must not depend on training.
+        dpi: pixels an inch of the figure.
+        **sliders: for each argument of `draw` a `Slider`, or just its list of values.
+
+    Raises:
+        ValueError: more than 60 combinations, frames of different sizes, a slider that is none, an empty text.
+        TypeError: `draw` does not return a Figure, or a slider's value is neither number nor string.
+    """
+
+    _esm = _JS / "frames.js"
+    _css = _JS / "frames.css"
+
+    title = traitlets.Unicode().tag(sync=True)
+    sliders = traitlets.List().tag(sync=True)  # of {label, texts, start: position}
+    frames = traitlets.List().tag(sync=True)  # of WebP files in base64, the last slider varying fastest
+    alts = traitlets.List().tag(sync=True)
+    width = traitlets.Int().tag(sync=True)
+    height = traitlets.Int().tag(sync=True)
+
+    def __init__(
+        self,
+        draw: Callable[..., Figure],
+        *,
+        title: str,
+        alt: str | Callable[..., str],
+        dpi: float = 100,
+        **sliders: Slider | Sequence[float | str],
+    ):
+        if not isinstance(title, str) or not title.strip():
+            raise ValueError(f"title: expected a text, got {title!r}")
+        if not sliders:
+            raise ValueError("sliders: expected at least one, as in Frames(draw, ..., lr=[0.01, 0.1]), got none")
+        specs = {name: _checked(name, given) for name, given in sliders.items()}
+        counts = [len(spec.values) for spec in specs.values()]
+        if math.prod(counts) > MAX_FRAMES:
+            product = " x ".join(f"{count} ({name})" for name, count in zip(specs, counts, strict=True))
+            raise ValueError(f"sliders: expected at most {MAX_FRAMES} frames, got {product} = {math.prod(counts)}")
+
+        combinations = [
+            dict(zip(specs, chosen, strict=True))
+            for chosen in itertools.product(*(spec.values for spec in specs.values()))
+        ]
+        describe = alt if callable(alt) else alt.format
+        alts = [_described(describe, values) for values in combinations]
+        images = _drawn(draw, combinations, dpi)
+
+        first = combinations.index({name: _start(spec) for name, spec in specs.items()})
+        super().__init__(
+            text=alts[first],
+            picture=_encoded(images[first], "png", optimize=True),
+            title=title,
+            sliders=[
+                {
+                    "label": spec.label or name.replace("_", " "),
+                    "texts": spec.texts(),
+                    "start": list(spec.values).index(_start(spec)),
+                }
+                for name, spec in specs.items()
+            ],
+            frames=[b64encode(_encoded(image, "webp", lossless=True, quality=100)).decode() for image in images],
+            alts=alts,
+            width=images[0].width,
+            height=images[0].height,
+        )
+
+    def __repr__(self) -> str:
+        labels = ", ".join(slider["label"] for slider in self.sliders)
+        return f"Frames({self.title!r}, {len(self.frames)} frames over {labels})"
+
+
+def _checked(name: str, given) -> Slider:
+    """`given` as a Slider, or an error that names the slider."""
+    spec = given if isinstance(given, Slider) else Slider(given)
+    if isinstance(spec.values, str) or not hasattr(spec.values, "__len__"):
+        raise TypeError(f"{name}: expected a Slider or a list of numbers or strings, got {given!r}")
+    for value in spec.values:
+        if not isinstance(value, (Real, str)) or isinstance(value, bool):
+            raise TypeError(f"{name}: expected numbers or strings, got {value!r}")
+        if value == "" or (isinstance(value, Real) and not math.isfinite(value)):
+            raise ValueError(f"{name}: expected finite numbers or texts, got {value!r}")
+    texts = spec.texts()
+    if len(set(texts)) < max(2, len(texts)):
+        raise ValueError(f"{name}: expected at least two values that look different, got {texts}")
+    if _start(spec) not in list(spec.values):
+        raise ValueError(f"{name}: expected start to be one of {list(spec.values)}, got {spec.start!r}")
+    return spec
+
+
+def _start(spec: Slider):
+    return spec.values[0] if spec.start is None else spec.start
+
+
+def _worded(values: dict) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
+
+
+def _described(describe: Callable[..., str], values: dict) -> str:
+    text = describe(**values)
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"alt: expected a text for {_worded(values)}, got {text!r}")
+    return text
+
+
+def _drawn(draw: Callable[..., Figure], combinations: list[dict], dpi: float) -> list[Image.Image]:
+    """One image a combination, all of one size."""
+    images = []
+    for values in combinations:
+        try:
+            image = _rendered(draw, values, dpi)
+        except Exception as error:
+            error.add_note(f"in the frame of {_worded(values)}")
+            raise
+        images.append(image)
+        if image.size != images[0].size:
+            raise ValueError(
+                f"draw: expected frames of one size, got {image.size} pixels for {_worded(values)} "
+                f"and {images[0].size} for {_worded(combinations[0])}"
+            )
+    return images
+
+
+def _rendered(draw: Callable[..., Figure], values: dict, dpi: float) -> Image.Image:
+    """The figure as an image of at most 256 colours; pyplot and rcParams are left as they were."""
+    before = set(plt.get_fignums())
+    file = io.BytesIO()
+    # A tight box would give every frame a size of its own.
+    with plt.ioff(), matplotlib.rc_context({"savefig.bbox": "standard"}):
+        try:
+            figure = draw(**values)
+            if not isinstance(figure, Figure):
+                raise TypeError(f"draw: expected a matplotlib Figure, got {type(figure).__name__}")
+            figure.savefig(file, format="png", dpi=dpi)
+        finally:
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
+    image = Image.open(file).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    # Few colours without loss are half the size of lossy WebP here, and letters stay sharp.
+    return image.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+
+
+def _encoded(image: Image.Image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()

@@ -1,0 +1,6 @@
+"""Lets these tests import the project's tools."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))

@@ -1,0 +1,292 @@
+"""The rules of a chapter, each a function from a notebook to sentences that say what is wrong and in which cell.
+
+STYLE of the book in tests: test_book.py applies them to every chapter, test_rules.py to samples that break them.
+"""
+
+import ast
+import re
+import statistics
+from collections.abc import Iterator
+
+IGNORE = "nbval-ignore-output"
+LIVE = {"hide-input", "remove-output", IGNORE}
+TAGS = {*LIVE, "hide-output", "hide-cell", "remove-input", "remove-cell", "raises-exception"}
+VIEW = "application/vnd.jupyter.widget-view+json"
+MODULES = {"http", "httpx", "requests", "shutil", "socket", "subprocess", "urllib", "warnings"}
+SEEDS = {"np.random.seed", "numpy.random.seed", "random.seed", "torch.manual_seed", "torch.random.manual_seed"}
+LOCAL_PATH = re.compile(r"(?<![\w.~])/(?:work|tmp|root|home|Users|opt)/\w|[A-Z]:\\Users")
+REGISTRY = re.compile(
+    r"(?:pypi|npmjs|anaconda|rubygems|docker|ghcr|quay)\.(?:org|com|io)|pythonhosted\.org|download\.pytorch\.org"
+)
+HYPE = re.compile(
+    r"\b(?:delv(?:e|es|ed|ing)|leverag(?:e|es|ed|ing)|seamless(?:ly)?|cutting-edge|game[- ]chang(?:er|ing)|tapestry|"
+    r"unleash(?:es|ed)?|harness the power|in the realm of|it is worth noting|needless to say)\b",
+    re.IGNORECASE,
+)
+AMERICAN = re.compile(
+    r"\b(?:\w*(?:initializ|normaliz|regulariz|generaliz|optimiz|visualiz|standardiz|summariz|recogniz|penaliz|"
+    r"randomiz|emphasiz|minimiz|maximiz|realiz|organiz|linearized|analyz)\w*|colou?rize\w*|\w*color\w*|behavior\w*|"
+    r"centered|centering|center|gray\w*|neighbor\w*|favor(?:s|ed|ite|able)?|label(?:ed|ing)|model(?:ed|ing)|artifacts?)\b",
+    re.IGNORECASE,
+)
+DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{([\w-]+)\}[ \t]*(.*)\n((?:[ \t]*:[\w-]+:.*\n)*)", re.MULTILINE)
+
+
+def code_cells(nb) -> list[tuple[int, dict]]:
+    """The code cells with their numbers, counted from 1 over all cells."""
+    return [(number, cell) for number, cell in enumerate(nb.cells, start=1) if cell.cell_type == "code"]
+
+
+def markdown(nb) -> str:
+    """All text cells."""
+    return "\n\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+
+
+def tags(cell) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def trees(nb) -> Iterator[tuple[int, ast.Module]]:
+    """The syntax trees of the code cells; what is not plain Python is left to `plain_python`."""
+    for number, cell in code_cells(nb):
+        try:
+            yield number, ast.parse(cell.source)
+        except SyntaxError:
+            continue
+
+
+def calls(tree) -> set[str]:
+    """The dotted names of everything called."""
+    return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+
+def has_call(cell, name: str) -> bool:
+    try:
+        return any(called.split(".")[-1] == name for called in calls(ast.parse(cell.source)))
+    except SyntaxError:
+        return False
+
+
+def without_code(text: str) -> str:
+    """Markdown without its code blocks; what stands in directives stays."""
+    kept: list[str] = []
+    fences: list[tuple[str, bool]] = []  # what is open, and whether it holds code
+    for line in text.splitlines():
+        in_code = bool(fences) and fences[-1][1]
+        fence = re.match(r"\s*(`{3,}|:{3,}|~{3,})(\{[\w-]+\})?(.*)", line)
+        if fence and fences and fence[1].startswith(fences[-1][0]) and not (fence[2] or fence[3].strip()):
+            fences.pop()
+        elif fence and not in_code:
+            code = fence[2] is None or fence[2] in ("{code-block}", "{code-cell}", "{math}")
+            fences.append((fence[1], code))
+            kept.append("" if code else fence[3])
+        elif not in_code:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def opens_with_a_question(nb) -> Iterator[str]:
+    first = nb.cells[0].source.splitlines() if nb.cells and nb.cells[0].cell_type == "markdown" else []
+    heading = next((line for line in first if line.startswith("# ")), "")
+    if not heading.endswith("?"):
+        yield f"cell 1: expected a title that asks something, got {heading!r}"
+
+
+def executed(nb) -> Iterator[str]:
+    for position, (number, cell) in enumerate(code_cells(nb), start=1):
+        if not cell.source.strip():
+            yield f"cell {number}: is empty"
+        if cell.execution_count != position:
+            yield f"cell {number}: expected execution count {position}, got {cell.execution_count}"
+
+
+def clean_outputs(nb) -> Iterator[str]:
+    for number, cell in code_cells(nb):
+        for output in cell.outputs:
+            if output.output_type == "error" and "raises-exception" not in tags(cell):
+                yield f"cell {number}: its output is an error ({output.ename})"
+            if output.get("name") == "stderr":
+                yield f"cell {number}: wrote to stderr"
+            data = output.get("data", {})
+            text = "\n".join([output.get("text", ""), *(v for k, v in data.items() if k.startswith("text/"))])
+            if re.search(r"\bat 0x[0-9a-f]{6,}", text):
+                yield f"cell {number}: shows an object by its address"
+            if LOCAL_PATH.search(text):
+                yield f"cell {number}: shows a path of the machine it ran on"
+            if re.fullmatch("[0-9a-f]{32}", data.get(VIEW, {}).get("model_id", "")):
+                yield f"cell {number}: shows a widget under a random name, which changes on every run"
+
+
+def plain_python(nb) -> Iterator[str]:
+    for number, cell in code_cells(nb):
+        try:
+            ast.parse(cell.source)
+        except SyntaxError:
+            yield f"cell {number}: is not plain Python (no %, !, ?)"
+        if cell.source.rstrip().endswith(";"):
+            yield f"cell {number}: ends with a semicolon, which silences nothing here; write `_ = ...`"
+        if re.search(r"#\s*(NBVAL|PYTEST_VALIDATE)_", cell.source):
+            yield f"cell {number}: steers the notebook check by a comment; use a tag"
+
+
+def imports_in_set_up(nb) -> Iterator[str]:
+    set_up = None
+    for number, tree in trees(nb):
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            set_up = set_up or number
+            if number != set_up:
+                yield f"cell {number}: imports; the set-up is cell {set_up}"
+            if any(alias.name == "*" for alias in node.names):
+                yield f"cell {number}: star import"
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            for name in names:
+                if name.split(".")[0] in MODULES:
+                    yield f"cell {number}: imports {name} (no downloads, no shell, no warning filters)"
+
+
+def no_global_state(nb) -> Iterator[str]:
+    """Seeds are arguments; the set-up cell may seed torch, for layers made outside the package."""
+    first = code_cells(nb)[0][0] if code_cells(nb) else 0
+    for number, tree in trees(nb):
+        for name in sorted(calls(tree)):
+            if name in SEEDS and not (name == "torch.manual_seed" and number == first):
+                yield f"cell {number}: {name} sets a global seed"
+            legacy = re.fullmatch(r"(?:np|numpy)\.random\.(\w+)", name)
+            if legacy and legacy[1] not in ("default_rng", "seed"):
+                yield f"cell {number}: {name} draws from the global generator; use default_rng(seed)"
+            if name.split(".")[-1] in ("filterwarnings", "simplefilter", "catch_warnings"):
+                yield f"cell {number}: {name} filters warnings"
+
+
+def budget(nb) -> Iterator[str]:
+    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for _, cell in code_cells(nb)]
+    words = len(re.findall(r"[A-Za-z][A-Za-z'-]+", re.sub(r"\$.*?\$|`.*?`", "", markdown(nb), flags=re.DOTALL)))
+    for (number, _), length in zip(code_cells(nb), lines, strict=True):
+        if length > 20:
+            yield f"cell {number}: {length} lines of code, at most 20"
+    if len(lines) > 30:
+        yield f"{len(lines)} code cells, at most 30"
+    if lines and statistics.median(lines) > 5:
+        yield f"the median code cell has {statistics.median(lines):g} lines, at most 5"
+    if words > 3500:
+        yield f"{words} words, at most 3,500"
+
+
+def figures(nb) -> Iterator[str]:
+    """Caption, name and alternative text stand in the cell's metadata, where MyST-NB reads them."""
+    prose, names = markdown(nb), []
+    for number, cell in code_cells(nb):
+        rich = [output for output in cell.outputs if output.output_type in ("display_data", "execute_result")]
+        drawn = any(kind.startswith("image/") for output in rich for kind in output.data)
+        settings = cell.metadata.get("mystnb", {})
+        figure, alt = settings.get("figure", {}), settings.get("image", {}).get("alt", "")
+        if not drawn:
+            if figure:
+                yield f"cell {number}: has a caption and no figure"
+            continue
+        if len(rich) > 1:
+            yield f"cell {number}: shows {len(rich)} things; each would get the caption"
+        if not figure.get("caption", "").strip():
+            yield f"cell {number}: its figure has no caption"
+        if len(alt.strip()) < 40:
+            yield f"cell {number}: its alternative text does not say what to see: {alt!r}"
+        name = figure.get("name", "")
+        names.append(name)
+        if not name.startswith("fig-"):
+            yield f"cell {number}: expected a figure name that begins with fig-, got {name!r}"
+        elif not re.search(rf"\{{(?:numref|ref)\}}`(?:[^`]*<)?{re.escape(name)}>?`", prose):
+            yield f"cell {number}: no sentence refers to its figure by {{numref}}`{name}`"
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"two figures are named {name!r}"
+
+
+def exemptions(nb) -> Iterator[str]:
+    """Only claims, what a claim directly follows, and live cells are exempt from comparison."""
+    cells = code_cells(nb)
+    followers = [cell for _, cell in cells[1:]] + [None]
+    for (number, cell), follower in zip(cells, followers, strict=True):
+        live = has_call(cell, "interact")
+        if unknown := tags(cell) - TAGS:
+            yield f"cell {number}: the tags {sorted(unknown)} are not among {sorted(TAGS)}"
+        if live and not tags(cell) >= LIVE:
+            yield f"cell {number}: a live cell lacks the tags {sorted(LIVE - tags(cell))}"
+        claimed = has_call(cell, "claim") or (follower is not None and has_call(follower, "claim"))
+        if IGNORE in tags(cell) and not (live or claimed):
+            yield f"cell {number}: {IGNORE} on a cell without a claim in it or in the next code cell"
+        if "raises-exception" in tags(cell):
+            errors = [output.ename for output in cell.outputs if output.output_type == "error"]
+            if not errors or errors[0] not in markdown(nb):
+                yield f"cell {number}: raises-exception, but the text names no error that it shows"
+
+
+def exercises(nb) -> Iterator[str]:
+    """Every exercise has a label, and a solution that is folded and holds executed code."""
+    asked, solved, inside = [], {}, None
+    for number, cell in enumerate(nb.cells, start=1):
+        if cell.cell_type == "code":
+            if inside:
+                solved[inside] += 1
+            continue
+        for _, kind, argument, options in DIRECTIVE.findall(cell.source + "\n"):
+            label = re.search(r":label:\s*(\S+)", options)
+            if kind in ("exercise", "exercise-start"):
+                if not label:
+                    yield f"cell {number}: an exercise without a label"
+                else:
+                    asked.append(label[1])
+            elif kind == "solution":
+                yield f"cell {number}: use solution-start and solution-end, with code between them"
+            elif kind == "solution-start":
+                inside = argument.strip()
+                solved[inside] = 0
+                if not re.search(r":class:.*\bdropdown\b", options):
+                    yield f"cell {number}: the solution of {inside!r} is not folded (:class: dropdown)"
+            elif kind == "solution-end":
+                inside = None
+    for label in asked:
+        if label not in solved:
+            yield f"the exercise {label!r} has no solution"
+        elif not solved[label]:
+            yield f"the solution of {label!r} has no code cell"
+    for label in sorted(set(solved) - set(asked)):
+        yield f"the solution of {label!r} belongs to no exercise"
+
+
+def wording(text: str) -> Iterator[str]:
+    """Whatever a reader reads, notebook or not: British spelling, no hype, no place that is only ours."""
+    for pattern, what in ((REGISTRY, "names a package registry"), (LOCAL_PATH, "names a path of one machine")):
+        for found in pattern.finditer(text):
+            yield f"{what}: {found[0]!r}"
+    prose = text.split("\n## References")[0]  # titles are spelt as their authors spelt them
+    prose = without_code(re.sub(r"\A---\n.*?\n---\n", "", prose, flags=re.DOTALL))
+    prose = re.sub(r"^\s*>.*$|^\s*:[\w-]+:", "", prose, flags=re.MULTILINE)
+    prose = re.sub(r"\{[\w:-]+\}|`[^`]*`|\$[^$]*\$|https?://\S+|\]\([^)]*\)|\"[^\"\n]*\"|“[^”]*”", " ", prose)
+    for pattern, what in ((HYPE, "hype"), (AMERICAN, "American spelling")):
+        for found in pattern.finditer(prose):
+            yield f"{what}: {found[0]!r}"
+
+
+def chapter_wording(nb) -> Iterator[str]:
+    yield from wording(markdown(nb))
+    for number, cell in code_cells(nb):
+        settings = cell.metadata.get("mystnb", {})
+        texts = settings.get("figure", {}).get("caption", ""), settings.get("image", {}).get("alt", "")
+        for sentence in wording("\n".join(texts)):
+            yield f"cell {number}: {sentence}"
+
+
+RULES = (
+    opens_with_a_question,
+    executed,
+    clean_outputs,
+    plain_python,
+    imports_in_set_up,
+    no_global_state,
+    budget,
+    figures,
+    exemptions,
+    exercises,
+    chapter_wording,
+)

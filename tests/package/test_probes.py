@@ -1,0 +1,856 @@
+"""`watch` and `dead_units` against straightforward implementations, and the traps of hooks."""
+
+import copy
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.nn.modules import module as torch_module
+from torch.optim import optimizer as torch_optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
+
+from unstuck.models import Maxout, mlp, small_cnn
+from unstuck.probes import DEFAULT, dead_units, watch
+
+X = torch.randn(30, 8, generator=torch.Generator().manual_seed(1))
+Y = torch.arange(30) % 3
+
+
+def network(seed=0, widths=(8, 7, 6, 3), activation="relu"):
+    torch.manual_seed(seed)
+    return mlp(widths, activation)
+
+
+def sgd_step(model, optim, x=X, y=Y):
+    optim.zero_grad()
+    cross_entropy(model(x), y).backward()
+    optim.step()
+
+
+def train(model, steps=3, lr=0.1, x=X, y=Y):
+    optim = torch.optim.SGD(model.parameters(), lr)
+    for _ in range(steps):
+        sgd_step(model, optim, x, y)
+
+
+def values(record, quantity, layer):
+    return record.get(quantity, layer)[1]
+
+
+# ------------------------------------------------------------------ every quantity, computed another way
+
+
+def by_hand(model, optim, x, y, steps, window):
+    """Every quantity of a Sequential, from activations kept whole, in float64: {(quantity, layer): [values]}."""
+    found, fired = {}, {}
+    note = lambda quantity, layer, value: found.setdefault((quantity, layer), []).append(float(value))  # noqa: E731
+    for _ in range(steps):
+        a = x
+        for name, module in model.named_children():
+            z, a = a, module(a)
+            if not name.startswith("act"):
+                continue
+            kept = a.detach().double().numpy()
+            note("act_mean", name, kept.mean())
+            note("act_std", name, kept.std())
+            note("zero_fraction", name, (kept == 0).mean())
+            history = fired.setdefault(name, [])
+            history.append((kept != 0).any(axis=0))
+            note("dead", name, 1 - np.any(history[-window:], axis=0).mean())
+            note("never_fired", name, 1 - np.any(history, axis=0).mean())
+            if isinstance(module, nn.Tanh | nn.Sigmoid):
+                probe, origin = z.detach().double().requires_grad_(), torch.zeros(1, dtype=torch.float64)
+                slope = torch.autograd.grad(module(probe).sum(), probe)[0]
+                largest = torch.autograd.grad(module(origin.requires_grad_()).sum(), origin)[0]
+                note("saturated_fraction", name, (slope < 0.02 * largest).double().mean())
+        optim.zero_grad()
+        cross_entropy(a, y).backward()
+        linears = {name: module for name, module in model.named_children() if isinstance(module, nn.Linear)}
+        before = {name: module.weight.detach().double().clone() for name, module in linears.items()}
+        for name, module in linears.items():
+            note("grad_norm", name, module.weight.grad.double().square().sum().sqrt())
+            note("weight_norm", name, before[name].square().sum().sqrt())
+        optim.step()
+        for name, module in linears.items():
+            moved = (module.weight.detach().double() - before[name]).square().sum().sqrt()
+            note("update_ratio", name, moved / before[name].square().sum().sqrt())
+    return found
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.1),
+    "momentum and decay": lambda p: torch.optim.SGD(p, 0.02, momentum=0.9, weight_decay=0.1),
+    "adam": lambda p: torch.optim.Adam(p, 0.01),
+}
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "maxout"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_quantity_is_what_a_direct_computation_gives(activation, optimizer):
+    watched = network(activation=activation)
+    with torch.no_grad():  # some units die, some saturate
+        watched.linear1.weight.mul_(4)
+        watched.linear1.bias[0] = -100.0
+    twin = copy.deepcopy(watched)
+    optim = OPTIMIZERS[optimizer](watched.parameters())
+    with watch(watched, window=3) as record:
+        for _ in range(40):  # more than are worked off at once
+            sgd_step(watched, optim)
+    expected = by_hand(twin, OPTIMIZERS[optimizer](twin.parameters()), X, Y, steps=40, window=3)
+    recorded = {(quantity, layer) for _, layer, quantity, _ in record.rows}
+    assert recorded == set(expected)
+    assert {quantity for quantity, _ in recorded} >= set(DEFAULT) - {"saturated_fraction"}
+    for (quantity, layer), wanted in expected.items():
+        steps, got = record.get(quantity, layer)
+        assert steps.tolist() == list(range(40))
+        np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-6, err_msg=f"{quantity} of {layer}")
+    if activation == "relu":
+        assert 0 < values(record, "dead", "act1")[0] < 1
+    if activation in ("tanh", "sigmoid"):
+        assert 0 < values(record, "saturated_fraction", "act1")[0] < 1
+
+
+def test_layers_come_in_the_order_of_the_forward():
+    model = network()
+    with watch(model) as record:
+        train(model)
+    assert record.layers("act_std") == ["act1", "act2"]
+    assert record.layers("dead") == ["act1", "act2"]
+    assert record.layers("update_ratio") == ["linear1", "linear2", "linear3"]
+    assert record.meta["kinds"] == {"act1": "ReLU", "act2": "ReLU"} | {f"linear{i}": "Linear" for i in (1, 2, 3)}
+
+
+def test_standard_deviation_survives_a_large_mean():
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    x = 1e4 + X  # E[x^2] - E[x]^2 in float32 has no correct digit here
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(8))
+        model[0].bias.zero_()
+    with watch(model) as record:
+        model(x)
+    np.testing.assert_allclose(record.last("act_std", "1"), x.double().numpy().std(), rtol=1e-3)
+
+
+def test_dead_is_recent_and_never_fired_is_since_the_beginning():
+    model = network()
+    with torch.no_grad():
+        model.linear1.bias[0] = -1e3  # silent from the start
+    with watch(model, window=4) as record:
+        for step in range(12):
+            if step == 5:
+                with torch.no_grad():
+                    model.linear1.bias[1] = -1e3  # killed late
+            model(X)
+    np.testing.assert_allclose(values(record, "never_fired", "act1"), [1 / 7] * 12)
+    # fired last in step 4: silent in 4 steps for the first time at step 8
+    np.testing.assert_allclose(values(record, "dead", "act1"), [1 / 7] * 8 + [2 / 7] * 4)
+
+
+def test_a_unit_that_comes_back_is_not_dead():
+    model = network()
+    with watch(model, window=2) as record:
+        for bias in (0.0, -1e3, -1e3, -1e3, 0.0):
+            with torch.no_grad():
+                model.linear1.bias.fill_(bias)
+            model(X)
+    assert values(record, "dead", "act1")[2:4].tolist() == [1.0, 1.0]
+    assert values(record, "dead", "act1")[4] < 1
+
+
+# --------------------------------------------------------------------------- what a step is
+
+
+def test_every_observes_each_kth_step():
+    model = network()
+    reference = copy.deepcopy(model)
+    with watch(model, every=3) as record:
+        train(model, steps=8)
+    with watch(reference) as full:
+        train(reference, steps=8)
+    for quantity in ("act_std", "grad_norm", "update_ratio"):
+        layer = record.layers(quantity)[0]
+        steps, got = record.get(quantity, layer)
+        assert steps.tolist() == [0, 3, 6]
+        np.testing.assert_array_equal(got, values(full, quantity, layer)[::3])
+
+
+def test_evaluation_and_forwards_without_gradients_are_not_recorded():
+    model = network()
+    with watch(model) as record:
+        with torch.no_grad():
+            model(X)
+        with torch.inference_mode():
+            model(X)
+        model.eval()
+        model(X)
+        model.train()
+        train(model, steps=1)
+        model.eval()
+        with torch.no_grad():
+            model(X)
+    assert {step for step, *_ in record.rows} == {0}
+    assert record.last("update_ratio", "linear1") > 0
+
+
+def test_a_checkpointed_recomputation_is_no_step():
+    inner = network()
+    with watch(inner) as record:
+        checkpoint(inner, X, use_reentrant=False).sum().backward()
+    assert {step for step, *_ in record.rows} == {0}
+    assert record.layers("act_mean") == ["act1", "act2"]
+
+
+def test_a_recomputation_inside_the_model_is_no_second_use():
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = network()
+
+        def forward(self, x):
+            return checkpoint(self.body, x, use_reentrant=False)
+
+    model = Checkpointed()
+    with watch(model) as record:
+        model(X).sum().backward()
+    assert record.layers("act_mean") == ["body.act1", "body.act2"]
+    assert record.last("grad_norm", "body.linear1") == pytest.approx(float(model.body.linear1.weight.grad.norm()))
+
+
+def test_a_forward_that_raises_leaves_no_row_and_uses_up_its_number():
+    class Touchy(nn.Sequential):
+        def forward(self, x):
+            out = super().forward(x)
+            if torch.isnan(x).any():
+                raise RuntimeError("NaN")
+            return out
+
+    model = Touchy(nn.Linear(8, 4), nn.ReLU())
+    with watch(model) as record:
+        model(X).sum().backward()
+        with pytest.raises(RuntimeError, match="NaN"):
+            model(torch.full_like(X, math.nan))
+        model.eval()
+        model(X)
+        model.train()
+        model(X).sum().backward()
+    assert {step for step, *_ in record.rows} == {0, 2}
+    assert record.get("grad_norm", "0")[0].tolist() == [0, 2]
+
+
+def test_a_backward_that_raises_leaves_the_step_without_a_gradient():
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            raise RuntimeError("on the way back")
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.fails = nn.Sequential(nn.Linear(8, 4), nn.ReLU()), True
+
+        def forward(self, x):
+            return self.body(Fails.apply(x) if self.fails else x).sum()
+
+    model, x = Model(), X.clone().requires_grad_()
+    with watch(model) as record:
+        with pytest.raises(RuntimeError, match="way back"):
+            model(x).backward()
+        model.fails = False
+        model.zero_grad()
+        model(x).backward()
+    assert record.get("act_mean", "body.1")[0].tolist() == [0, 1]
+    assert record.get("update_ratio", "body.0")[0].tolist() == [0, 1]
+    assert record.get("grad_norm", "body.0")[0].tolist() == [1]
+    assert record.last("grad_norm", "body.0") == pytest.approx(float(model.body[0].weight.grad.norm()))
+
+
+def test_an_exception_in_the_block_leaves_the_rows_so_far():
+    model = network()
+    with pytest.raises(KeyError), watch(model) as record:
+        train(model, steps=2)
+        raise KeyError
+    assert record.get("update_ratio", "linear1")[0].tolist() == [0, 1]
+
+
+# ------------------------------------------------------------------- gradients and updates without an optimiser
+
+
+def manual_in_place(model):
+    with torch.no_grad():
+        for p in model.parameters():
+            p -= 0.1 * p.grad
+            p.grad = None
+
+
+def manual_data(model):
+    for p in model.parameters():
+        p.data = p.data - 0.1 * p.grad
+        p.grad.zero_()
+
+
+@pytest.mark.parametrize("update", [manual_in_place, manual_data])
+def test_manual_updates_are_measured(update):
+    model, twin = network(), network()
+    optim = torch.optim.SGD(twin.parameters(), 0.1)
+    with watch(model) as record:
+        for _ in range(3):
+            cross_entropy(model(X), Y).backward()
+            update(model)
+    expected = by_hand(twin, optim, X, Y, steps=3, window=10)
+    for quantity in ("grad_norm", "update_ratio"):
+        np.testing.assert_allclose(values(record, quantity, "linear2"), expected[quantity, "linear2"], rtol=1e-5)
+
+
+def test_gradient_is_that_before_clipping_and_the_update_the_true_one():
+    model = network()
+    optim = torch.optim.SGD(model.parameters(), 0.1)
+    with watch(model) as record:
+        before = model.linear1.weight.detach().clone()
+        cross_entropy(model(X), Y).backward()
+        full = float(model.linear1.weight.grad.norm())
+        nn.utils.clip_grad_norm_(model.parameters(), 1e-3)
+        optim.step()
+    moved = float((model.linear1.weight.detach() - before).norm() / before.norm())
+    assert record.last("grad_norm", "linear1") == pytest.approx(full)
+    assert record.last("update_ratio", "linear1") == pytest.approx(moved, rel=1e-3)
+
+
+def test_accumulated_gradients_are_recorded_as_they_accumulate():
+    model = network()
+    norms = []
+    with watch(model) as record:
+        for part in range(2):
+            cross_entropy(model(X[part::2]), Y[part::2]).backward()
+            norms.append(float(model.linear1.weight.grad.norm()))
+    np.testing.assert_allclose(values(record, "grad_norm", "linear1"), norms, rtol=1e-6)
+    assert values(record, "update_ratio", "linear1").tolist() == [0.0, 0.0]
+
+
+def test_two_forwards_before_one_backward_share_its_gradient():
+    model = network()
+    with watch(model) as record:
+        (cross_entropy(model(X[:15]), Y[:15]) + cross_entropy(model(X[15:]), Y[15:])).backward()
+    norm = float(model.linear1.weight.grad.norm())
+    np.testing.assert_allclose(values(record, "grad_norm", "linear1"), [norm, norm], rtol=1e-6)
+
+
+def test_after_two_backwards_through_one_forward_the_sum_counts():
+    model = network()
+    with watch(model) as record:
+        out = model(X)
+        out[:, 0].sum().backward(retain_graph=True)
+        first = float(model.linear1.weight.grad.norm())
+        out[:, 1].sum().backward()
+    steps, got = record.get("grad_norm", "linear1")
+    assert steps.tolist() == [0]
+    assert got[0] == pytest.approx(float(model.linear1.weight.grad.norm()))
+    assert abs(got[0] - first) > 1e-3
+
+
+def test_gradients_from_elsewhere_are_not_taken_for_this_step():
+    """`autograd.grad` fills no `.grad`, a penalty on weights does not pass the model, a branch may be unused."""
+    model = nn.ModuleDict({"used": nn.Linear(8, 3), "unused": nn.Linear(8, 3)})
+    model.forward = lambda x: model["used"](x)
+    stale = torch.ones(3, 8)
+    for module in model.values():
+        module.weight.grad = stale.clone()
+    with watch(model) as record:
+        out = model(X)
+        torch.autograd.grad(out.sum(), model["used"].weight, retain_graph=True)
+        model["unused"].weight.square().sum().backward()
+        assert "grad_norm" not in record.quantities()
+        out.sum().backward()
+    assert record.layers("grad_norm") == ["used"]
+    assert record.last("grad_norm", "used") == pytest.approx(float(model["used"].weight.grad.norm()))
+
+
+def test_frozen_tied_and_zero_weights():
+    model = nn.Sequential(*(nn.Linear(6, 6, bias=False) for _ in range(4)))
+    model[0].weight.requires_grad_(False)
+    model[2].weight = model[1].weight
+    with torch.no_grad():
+        model[3].weight.zero_()
+    with watch(model, quantities=("weight_norm", "grad_norm", "update_ratio")) as record:
+        out = model(X[:, :6])
+        (out - 1).square().sum().backward()
+        torch.optim.SGD(model.parameters(), 0.1).step()
+    assert record.layers("weight_norm") == ["0", "1", "2", "3"]
+    assert record.layers("grad_norm") == ["1", "2", "3"]
+    assert record.last("weight_norm", "1") == record.last("weight_norm", "2") > 0
+    assert record.last("update_ratio", "0") == 0
+    assert record.layers("update_ratio") == ["0", "1", "2"]  # nothing to divide by in the last
+
+
+def test_a_module_without_a_weight_is_recorded_as_a_whole():
+    model = nn.LSTM(8, 5)
+    with watch(model) as record:
+        model(X.reshape(5, 6, 8))[0].sum().backward()
+    flat = torch.cat([p.detach().flatten() for p in model.parameters()])
+    grad = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert record.last("weight_norm", "") == pytest.approx(float(flat.norm()), rel=1e-5)
+    assert record.last("grad_norm", "") == pytest.approx(float(grad.norm()), rel=1e-5)
+
+
+def test_complex_and_sparse():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows = nn.Embedding(4, 3, sparse=True)
+            self.phase = nn.Parameter(torch.randn(3, dtype=torch.complex64))
+
+        def forward(self, index):
+            return (self.rows(index) * self.phase).abs()
+
+    model = Odd()
+    with watch(model) as record:
+        model(torch.tensor([0, 2, 2])).sum().backward()
+    assert record.last("grad_norm", "rows") == pytest.approx(float(model.rows.weight.grad.to_dense().norm()))
+    assert record.last("grad_norm", "") == pytest.approx(float(torch.linalg.vector_norm(model.phase.grad)))
+
+
+# ------------------------------------------------------------------------------------ traps of activations
+
+
+def test_an_in_place_module_behind_does_not_change_what_is_measured():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 5), nn.SiLU(), nn.ReLU(inplace=True))
+    silu = nn.functional.silu(model[0](X)).detach()
+    with watch(model) as record:
+        model(X).sum().backward()
+    assert record.last("act_mean", "1") == pytest.approx(float(silu.mean()), abs=1e-6)
+    assert record.last("act_mean", "2") == pytest.approx(float(silu.relu().mean()), abs=1e-6)
+    assert record.last("zero_fraction", "1") == 0 < record.last("zero_fraction", "2")
+
+
+class Twice(nn.Module):
+    """One activation used twice, in place, with everything that has a state or draws at random."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.second = nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)
+        self.act, self.drop = nn.ReLU(inplace=True), nn.Dropout(0.3)
+
+    def forward(self, x):
+        h = self.drop(self.act(self.norm(self.first(x))))
+        return self.act(self.second(h) + 0.1) * 2
+
+
+def test_a_second_use_has_a_name_of_its_own():
+    torch.manual_seed(0)
+    model = Twice().train()
+    model.drop.p = 0.0
+    h = model.norm(model.first(X)).relu().detach()
+    out = (model.second(h) + 0.1).relu().detach()
+    with watch(model) as record:
+        model(X)
+        model(X)
+    assert record.layers("act_mean") == ["act", "act#2"]
+    np.testing.assert_allclose(values(record, "act_mean", "act"), [float(h.mean())] * 2, rtol=1e-5)
+    np.testing.assert_allclose(values(record, "act_mean", "act#2"), [float(out.mean())] * 2, rtol=1e-5)
+
+
+def test_units_are_channels_of_images_and_sequences_and_features_otherwise():
+    torch.manual_seed(0)
+    relu = nn.ReLU()
+    cases = [
+        (nn.Sequential(nn.Conv2d(2, 3, 1), relu), torch.randn(4, 2, 5, 6), 3),
+        (nn.Sequential(nn.Conv1d(2, 3, 1), relu), torch.randn(4, 2, 5), 3),
+        (nn.Sequential(nn.Linear(8, 7), relu), torch.randn(4, 5, 8), 7),
+        (nn.Sequential(nn.Linear(8, 7), relu), torch.randn(8), 7),
+        (nn.Sequential(nn.Conv2d(2, 3, 1), relu).to(memory_format=torch.channels_last), torch.randn(4, 2, 5, 6), 3),
+    ]
+    for model, x, units in cases:
+        with torch.no_grad():
+            model[0].bias[1] = -1e3
+        with watch(model, units=True) as record:
+            model(x)
+        zeros = record.arrays[0, "1", "zero_fraction"]
+        assert zeros.shape == (units,) and zeros[1] == 1 and (zeros != 1).sum() == (zeros < 1).sum() >= 1
+        assert zeros.mean() == pytest.approx(record.last("zero_fraction", "1"), abs=1e-6)
+        assert record.last("never_fired", "1") == pytest.approx((zeros == 1).mean())
+
+
+def test_units_that_change_from_step_to_step():
+    """Layers that are not always called, and a layer whose width changes."""
+
+    class Changing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.ReLU(), nn.ReLU()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x, both):
+            h = self.a(x * self.scale)
+            return self.b(h) if both else h
+
+    model = Changing()
+    with watch(model, window=2) as record:
+        for x, both in ((X, True), (-X.abs(), False), (-X.abs(), True), (X[:, :4], True), (X[:, :4], False)):
+            model(x, both)
+    assert record.get("dead", "b")[0].tolist() == [0, 2, 3]
+    assert values(record, "dead", "a").tolist() == [0, 0, 1, 0, 0]
+    assert values(record, "dead", "b").tolist() == [0, 1, 0]
+    assert values(record, "never_fired", "a").tolist() == [0] * 5
+
+
+def test_outputs_of_every_kind_are_survived():
+    class Odd(nn.Module):
+        """A function of the user's own: a leaf without parameters, so it is watched."""
+
+        def forward(self, x):
+            return {"index": x.argmax(1), "none": None}, [x, (x,)], "text"
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.act, self.odd = nn.Linear(8, 3), nn.ReLU(), Odd()
+
+        def forward(self, x, *, flip=False):
+            h = self.act(self.linear(x))
+            return {"out": (h, None), "odd": self.odd(-h if flip else h)}
+
+    model = Model()
+    with watch(model) as record:
+        out = model(X, flip=True)
+        out["out"][0].sum().backward()
+        model(X[:0])["out"][0].sum().backward()  # an empty batch
+    assert record.layers("act_mean") == ["act"]  # the first tensor of `odd` holds integers
+    assert record.get("act_mean", "act")[0].tolist() == [0]
+    assert record.get("grad_norm", "linear")[0].tolist() == [0, 1]
+    assert all(math.isfinite(value) for *_, value in record.rows)
+
+
+@pytest.mark.parametrize(("dtype", "rel"), [(torch.float64, 1e-12), (torch.bfloat16, 1e-2)])
+def test_other_precisions(dtype, rel):
+    model = network().to(dtype)
+    h = model.act1(model.linear1(X.to(dtype))).detach().double()
+    with watch(model) as record:
+        train(model, steps=1, x=X.to(dtype))
+    assert record.last("act_std", "act1") == pytest.approx(float(h.std(correction=0)), rel=rel)
+    assert record.last("zero_fraction", "act1") == pytest.approx(float((h == 0).double().mean()), abs=1e-6)
+    grad = float(model.linear1.weight.grad.double().norm())
+    assert record.last("grad_norm", "linear1") == pytest.approx(grad, rel=1e-5)
+
+
+def test_not_finite_activations_are_recorded_as_they_are():
+    model = network()
+    with watch(model) as record:
+        model(X * math.nan)
+    assert math.isnan(record.last("act_mean", "act1")) and math.isnan(record.last("act_std", "act1"))
+
+
+def test_which_layers_are_watched():
+    class Swish(nn.Module):
+        def forward(self, x):
+            return x * torch.sigmoid(x)
+
+    class MyDropout(nn.Dropout):
+        pass
+
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(8, 8), Swish(), MyDropout(), nn.Identity(), nn.PReLU(), Maxout(2), nn.Softmax(1)
+    )
+    with watch(model) as record:
+        model(X)
+    assert record.layers("act_mean") == ["2", "5", "6"]
+    with watch(model, layers=["1", "4"]) as record:
+        model(X)
+    assert record.layers("act_mean") == record.layers("dead") == ["1", "4"]
+
+
+class Functional(nn.Module):
+    """Activations as functions: in the model itself, in a block, in place, and hidden in a torch module."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.block = nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.LayerNorm(8))
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, activation="gelu")
+        self.act = nn.SiLU()
+
+    def forward(self, x):
+        h = torch.relu(self.first(x))
+        h = torch.tanh_(self.first(h)).clamp(min=-1)
+        h = self.block(h) + h
+        h = self.act(self.encoder(h[:, None])[:, 0])
+        return torch.relu(h).clamp(min=0)
+
+
+def test_functional_activations_are_listed_under_their_module():
+    model = Functional()
+    with watch(model) as record:
+        model(X).sum().backward()
+    unseen = {(entry["layer"], entry["function"]): entry["calls"] for entry in record.meta["unseen"]}
+    assert unseen == {("", "relu"): 2, ("", "tanh"): 1, ("", "clamp"): 1, ("encoder", "gelu"): 1}
+
+
+def test_a_watched_module_that_ends_in_a_function_is_seen():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return torch.relu(torch.tanh(self.linear(x)))
+
+    model = nn.Sequential(Block(), nn.Linear(8, 3))
+    with watch(model, layers=["0"]) as record:
+        model(X)
+    assert record.meta["unseen"] == [{"layer": "0", "function": "tanh", "calls": 1}]
+    assert record.last("zero_fraction", "0") > 0
+
+
+def test_models_of_the_package_hide_nothing():
+    for model, x in ((network(activation="selu"), X), (small_cnn(), torch.randn(4, 1, 8, 8))):
+        with watch(model) as record:
+            model(x)
+        assert record.meta["unseen"] == []
+
+
+# ------------------------------------------------------------------------------------- nothing is changed
+
+
+def state_of(model, optim, outputs):
+    tensors = [p.detach().clone() for p in model.parameters()] + [b.clone() for b in model.buffers()]
+    tensors += [p.grad.clone() for p in model.parameters()] + [torch.get_rng_state(), *outputs]
+    tensors += [v.clone() for state in optim.state.values() for v in state.values() if torch.is_tensor(v)]
+    return tensors, [module.training for module in model.modules()]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_training_is_bit_identical_with_and_without(every):
+    def run(watching):
+        torch.manual_seed(3)
+        model = Twice()
+        optim = torch.optim.Adam(model.parameters(), 0.05)
+        outputs = []
+
+        def steps():
+            for step in range(6):
+                optim.zero_grad()
+                out = model(X)
+                out.mul_(1.5)  # the user may overwrite the output
+                cross_entropy(out, Y).backward()
+                optim.step()
+                outputs.append(out.detach().clone())
+                model.eval()
+                with torch.no_grad():
+                    outputs.append(model(X + step).clone())
+                model.train()
+
+        if watching:
+            with watch(model, every=every, units=True), watch(model.norm), watch(model, quantities=("dead",)):
+                steps()
+        else:
+            steps()
+        return state_of(model, optim, outputs)
+
+    (bare, bare_modes), (watched, watched_modes) = run(False), run(True)
+    assert bare_modes == watched_modes and len(bare) == len(watched) > 20
+    assert all(torch.equal(a, b) for a, b in zip(bare, watched, strict=True))
+
+
+def hooks_of(model):
+    """Every hook dict of the modules and parameters, and torch's global ones, and what the modules hold at all."""
+    held = [
+        {
+            key: dict(value) if "hooks" in key else id(value)
+            for key, value in vars(module).items()
+            if key != "training"
+        }
+        for module in model.modules()
+    ]
+    held += [(p._backward_hooks, p._post_accumulate_grad_hooks) for p in model.parameters()]
+    for place in (torch_module, torch_optimizer):
+        held += [dict(value) for key, value in sorted(vars(place).items()) if key.startswith("_global") and value]
+    return held
+
+
+@pytest.mark.parametrize("failure", [None, "forward", "second forward", "backward", "block"])
+def test_no_hook_remains(failure):
+    model = Twice()
+    before = hooks_of(model)
+
+    def block():
+        with watch(model):
+            if failure == "forward":
+                model("no tensor")
+            out = model(X)
+            assert hooks_of(model) != before
+            if failure == "second forward":
+                model("no tensor")
+            if failure == "backward":
+                out.backward()  # not a scalar
+            if failure == "block":
+                raise RuntimeError
+            out.sum().backward()
+
+    if failure:
+        with pytest.raises((RuntimeError, TypeError)):
+            block()
+    else:
+        block()
+    assert hooks_of(model) == before
+
+
+def test_a_backward_after_the_end_is_not_recorded():
+    model = network()
+    watching = watch(model)
+    with watching as record:
+        loss = cross_entropy(model(X), Y)
+        watcher = watching.gen.gi_frame.f_locals["watcher"]
+    rows = record.rows
+    loss.backward()
+    assert record.rows == rows and "grad_norm" not in record.quantities()
+    assert watcher.marks and not any(mark.hooks_dict_ref() for mark in watcher.marks)
+
+
+def test_marks_on_graphs_do_not_pile_up():
+    model = network()
+    watching = watch(model)
+    with watching:
+        for _ in range(50):
+            model(X)
+        watcher = watching.gen.gi_frame.f_locals["watcher"]
+        assert len(watcher.marks) <= 2
+
+
+def test_nothing_is_copied_to_the_host_while_it_trains():
+    class Copies(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if "_local_scalar_dense" in str(function):
+                self.seen.append(function)
+            return function(*args, **(kwargs or {}))
+
+    model = network(activation="tanh")
+    with watch(model, units=True), Copies() as copies:
+        for _ in range(40):
+            cross_entropy(model(X), Y).backward()
+            manual_in_place(model)
+        assert copies.seen == []
+        model(X).sum().item()
+        assert len(copies.seen) == 1  # so the counter counts
+
+
+def test_two_watches_and_a_watched_part():
+    model = Twice()
+    with watch(model) as whole, watch(model, every=2) as half, watch(model.norm) as part:
+        train(model, steps=4)
+    assert whole.get("act_mean", "act")[0].tolist() == [0, 1, 2, 3]
+    assert half.get("act_mean", "act")[0].tolist() == [0, 2]
+    np.testing.assert_array_equal(values(part, "grad_norm", ""), values(whole, "grad_norm", "norm"))
+    np.testing.assert_array_equal(values(part, "update_ratio", ""), values(whole, "update_ratio", "norm"))
+
+
+# --------------------------------------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantities": ("act_mean", "loss")}, r"quantities: \['loss'\]"),
+        ({"quantities": ("speed",)}, "quantities: .*'speed'"),
+        ({"every": 0}, "every: .* got 0"),
+        ({"every": 1.5}, "every: .* got 1.5"),
+        ({"window": 0}, "window: .* got 0"),
+        ({"layers": ["act9"]}, "layers: .*act9"),
+    ],
+)
+def test_arguments_that_do_not_fit(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        watch(network(), **arguments)
+
+
+def test_what_is_no_model_or_not_ready():
+    with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module"):
+        watch(torch.relu)
+    with pytest.raises(TypeError, match=r"quantities: .* 'dead'"):
+        watch(network(), quantities="dead")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some versions say that lazy modules are new
+        lazy = nn.LazyLinear(3)
+    with pytest.raises(ValueError, match=r"model: .*lazy"):
+        watch(lazy)
+
+
+def test_only_what_is_asked_for_is_recorded():
+    for quantity in DEFAULT:
+        model = network(activation="tanh")
+        with watch(model, quantities=(quantity,)) as record:
+            train(model, steps=2)
+        assert record.quantities() == [quantity]
+
+
+# -------------------------------------------------------------------------------------------- dead_units
+
+
+def test_dead_units_are_exact_and_change_nothing():
+    torch.manual_seed(0)
+    model = Twice()
+    model(X)  # running statistics that are not the first ones
+    with torch.no_grad():
+        model.norm.bias[2], model.norm.weight[2] = -50.0, 1e-3
+        model.norm.bias[4], model.norm.weight[4] = -6.0, 1.0
+    rare = X.clone()
+    model.drop.eval()
+    modes = [module.training for module in model.modules()]
+    before, hooks, rng = copy.deepcopy(model.state_dict()), hooks_of(model), torch.get_rng_state()
+    found = dead_units(model, rare, batch_size=7)
+    assert set(found) == {"act", "act#2"} and found["act"].dtype == bool and found["act"].shape == (6,)
+    assert [module.training for module in model.modules()] == modes
+    assert hooks_of(model) == hooks and torch.equal(torch.get_rng_state(), rng)
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), model.state_dict().values(), strict=True))
+
+    reference = copy.deepcopy(model).eval()
+    h = reference.norm(reference.first(rare)).relu()
+    np.testing.assert_array_equal(found["act"], (h == 0).all(0).numpy())
+    out = (reference.second(h) + 0.1).relu()
+    np.testing.assert_array_equal(found["act#2"], (out == 0).all(0).numpy())
+    assert found["act"][2]
+
+
+def test_one_example_that_fires_is_enough():
+    model = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+        model[0].bias.fill_(-5.0)
+    x = torch.zeros(100, 1)
+    assert dead_units(model, x, batch_size=10)["1"].tolist() == [True]
+    x[37] = 6.0
+    assert dead_units(model, x, batch_size=10)["1"].tolist() == [False]
+
+
+def test_dead_units_counts_channels():
+    model = small_cnn((1, 3, 4))
+    with torch.no_grad():
+        model.conv1.bias[1] = -100.0
+    found = dead_units(model, torch.rand(5, 1, 8, 8))
+    assert found["act1"].shape == (3,) and found["act1"][1] and not found["act1"].all()
+    assert found["act2"].shape == (4,)
+
+
+def test_dead_units_refuses_what_it_cannot_judge():
+    with pytest.raises(ValueError, match="model: Linear has no activation module"):
+        dead_units(nn.Linear(8, 3), X)
+    with pytest.raises(ValueError, match="x: "):
+        dead_units(network(), X[:0])
+
+
+def test_dead_units_restores_after_an_exception():
+    model = Twice()
+    hooks = hooks_of(model)
+    with pytest.raises(RuntimeError):
+        dead_units(model, torch.zeros(4, 5))
+    assert model.training and model.drop.training and hooks_of(model) == hooks

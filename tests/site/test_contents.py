@@ -1,0 +1,154 @@
+"""The built pages as files: links, downloads, alternative texts, the map of chapters, the repository's address."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import yaml
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORTEST_ALT = 20
+
+
+@cache
+def soup(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def rows() -> list[dict]:
+    return yaml.safe_load((ROOT / "book" / "chapters.yml").read_text(encoding="utf-8"))["chapters"]
+
+
+def broken_links(path: Path) -> list[str]:
+    """Links, images, scripts and anchors of a page that lead nowhere in the site."""
+    faults = []
+    for tag in soup(path).find_all(True):
+        for attribute in ("href", "src"):
+            link = urlsplit(tag.get(attribute, ""))
+            if link.scheme or link.netloc or not (link.path or link.fragment):
+                continue
+            target = (path.parent / unquote(link.path)).resolve() if link.path else path
+            if not target.is_file():
+                faults.append(f"{tag.name} {attribute}={tag[attribute]}")
+            elif link.fragment and target.suffix == ".html" and not soup(target).find(id=unquote(link.fragment)):
+                faults.append(f"{tag.name} {attribute}={tag[attribute]}: no such place")
+    return faults
+
+
+def poor_alts(path: Path) -> list[str]:
+    """Pictures of a page's article without a text that says what there is to see."""
+    pictures = soup(path).select("article img")
+    return [f"{p.get('src', '')[:60]}: {p.get('alt')!r}" for p in pictures if len(p.get("alt") or "") < SHORTEST_ALT]
+
+
+def test_every_link_leads_somewhere(page, site):
+    assert broken_links(site / page) == []
+
+
+def test_every_picture_has_a_text(page, site):
+    assert poor_alts(site / page) == []
+
+
+def test_the_checks_can_fail(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(
+        '<article><a href="gone.html">a</a><a href="#nowhere">b</a><a id="here" href="#here">c</a>'
+        '<img src="page.html" alt="short"><img src="page.html"></article>'
+    )
+    assert len(broken_links(page)) == 2
+    assert len(poor_alts(page)) == 2
+
+
+def test_every_notebook_can_be_downloaded_and_says_how_to_run_it(site):
+    for notebook in (ROOT / "book").glob("*.ipynb"):
+        page = site / "book" / f"{notebook.stem}.html"
+        assert page.exists(), f"{notebook.name} is not in the table of contents"
+        links = [a["href"] for a in soup(page).select("a.btn-download-source-button")]
+        assert links == [f"../_sources/book/{notebook.name}"]
+        assert (page.parent / links[0]).resolve().read_bytes() == notebook.read_bytes()
+        box = soup(page).select_one(".run-locally").get_text()
+        assert "make lab" in box and notebook.name in box
+
+
+def test_contents_and_map_follow_the_table_of_chapters(site):
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    titles = {entry["file"]: entry.get("title") for entry in toc.get("chapters", [])}
+    expected = {f"book/{row['file']}": f"{row['number']} · {row['title']}" for row in rows()}
+    written = [name for name in expected if name in titles]
+    assert [name for name in titles if name in expected] == written, "chapters are out of order"
+    assert {name: titles[name] for name in written} == {name: expected[name] for name in written}
+
+    entries = soup(site / "book" / "intro.html").select("ul.chapter-map > li")
+    assert len(entries) == len(rows())
+    for row, entry in zip(rows(), entries, strict=True):
+        links = [a["href"] for a in entry.select("a")]
+        is_written = f"book/{row['file']}" in written
+        assert links == ([f"{row['file']}.html"] if is_written else [])
+        assert ("planned" in entry.get_text()) != is_written
+
+
+GUARD = """
+import socket
+def refuse(*args, **kwargs):
+    raise RuntimeError("the build asked for the network")
+socket.socket.connect = socket.create_connection = refuse
+"""
+
+
+def build_copy(folder: Path, repository: str) -> BeautifulSoup:
+    """The page of a small notebook, from a copy built where importing torch and connecting are errors."""
+    project, guards = folder / "project", folder / "guards"
+    guards.mkdir()
+    (guards / "torch.py").write_text('raise RuntimeError("the build imported torch")')
+    (guards / "sitecustomize.py").write_text(GUARD)
+    shutil.copytree(ROOT / "book", project / "book", ignore=shutil.ignore_patterns("*.ipynb", "__pycache__"))
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    config, replaced = re.subn(r'^  url: ".*"$', f'  url: "{repository}"', config, flags=re.MULTILINE)
+    assert replaced == 1
+    (project / "_config.yml").write_text(config, encoding="utf-8")
+    (project / "_toc.yml").write_text("format: jb-book\nroot: book/small\n")
+    v4 = nbformat.v4
+    cells = [v4.new_markdown_cell("# A small page"), v4.new_code_cell("1 + 1", execution_count=1)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(v4.new_notebook(cells=cells, metadata=kernel), project / "book" / "small.ipynb")
+    command = "from jupyter_book.cli.main import main; main()"
+    run = subprocess.run(
+        [sys.executable, "-c", command, "build", ".", "--warningiserror", "--nitpick", "--keep-going"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(guards)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    return soup(project / "_build" / "html" / "book" / "small.html")
+
+
+def buttons(page: BeautifulSoup) -> list[str]:
+    """Addresses outside the site that the page's buttons lead to."""
+    return [a["href"] for a in page.select(".article-header-buttons a") if a["href"].startswith("http")]
+
+
+def test_without_a_repository_no_button_needs_one(tmp_path):
+    page = build_copy(tmp_path, "")
+    assert buttons(page) == []
+    assert "git clone" not in page.select_one(".run-locally").get_text()
+
+
+def test_the_repository_is_one_setting(tmp_path):
+    page = build_copy(tmp_path, "https://github.com/someone/course")
+    found = buttons(page)
+    assert "https://mybinder.org/v2/gh/someone/course/main?urlpath=lab/tree/book/small.ipynb" in found
+    assert "https://github.com/someone/course" in found
+    assert any(link.startswith("https://github.com/someone/course/issues/new") for link in found)
+    assert not any("colab" in link for link in found)
+    box = page.select_one(".run-locally pre").get_text()
+    assert box.splitlines() == ["git clone https://github.com/someone/course", "cd course", "make lab"]

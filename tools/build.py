@@ -1,0 +1,38 @@
+"""Build the website from the stored outputs, warnings as errors: `python tools/build.py [--fresh]`."""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTPUT = ROOT / "_build"
+FIRST_PAGE = OUTPUT / "html" / "index.html"
+COMMAND = [
+    *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),  # there is no `-m jupyter_book`
+    *("build", ".", "--warningiserror", "--nitpick", "--keep-going", "--quiet"),
+]
+
+
+def build(fresh: bool = False) -> int:
+    """Build into _build/html and return the exit code; `fresh` forgets what was built before."""
+    if fresh:
+        shutil.rmtree(OUTPUT, ignore_errors=True)
+    built = False
+    print("Building the website ...", flush=True)
+    try:
+        built = subprocess.run(COMMAND, cwd=ROOT).returncode == 0
+    finally:
+        if not built:
+            # Sphinx would not read the pages with warnings again, and the next build would pass
+            shutil.rmtree(OUTPUT / ".doctrees", ignore_errors=True)
+    return 0 if built else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fresh", action="store_true", help="forget what was built before")
+    failed = build(parser.parse_args().fresh)
+    print("The book could not be built: see the messages above." if failed else f"The book: {FIRST_PAGE.as_uri()}")
+    sys.exit(failed)

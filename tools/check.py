@@ -1,0 +1,126 @@
+"""What `make test` runs: every stage, whatever the others say, then one table and the exit code.
+
+Without a browser tests/site skips what needs one, which is said last; where CI is set it fails instead.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = sys.executable
+PARALLEL = ("-n", "2")
+NOTEBOOK_FLAGS = (
+    "--nbval",
+    "--nbval-current-env",
+    "--nbval-cell-timeout=120",
+    f"--nbval-sanitize-with={ROOT / 'tests' / 'sanitize.cfg'}",
+)
+"""How a notebook is executed and compared with its stored outputs; tests/book shows that this can fail."""
+NO_BROWSER = "no browser"
+"""How the reason begins with which tests/site skips when it finds no Chromium."""
+
+
+@dataclass
+class Stage:
+    """One command; with `pytest` its tests are counted, without it counts as one check."""
+
+    name: str
+    command: tuple[str, ...]
+    pytest: bool = False
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    reasons: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Run the command in the project's folder with its output shown, and count."""
+        print(f"\n== {self.name}", flush=True)
+        begin = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.xml"
+            extra = (f"--junitxml={report}",) if self.pytest else ()
+            code = subprocess.run((*self.command, *extra), cwd=ROOT, env=environment()).returncode
+            if report.exists():
+                self.count(report)
+        if not self.pytest and code == 0:
+            self.passed = 1
+        if code and not self.failed:
+            self.failed = 1  # it ended before anything was counted, or found no test at all
+        self.seconds = time.monotonic() - begin
+
+    def count(self, report: Path) -> None:
+        """Read pytest's JUnit report."""
+        cases = ElementTree.parse(report).getroot().iter("testcase")
+        for case in cases:
+            skip = case.find("skipped")
+            if case.find("failure") is not None or case.find("error") is not None:
+                self.failed += 1
+            elif skip is None:
+                self.passed += 1
+            else:
+                self.skipped += 1
+                self.reasons.append(skip.get("message", ""))
+
+    def missing_browser(self) -> str:
+        """The reason with which browser tests were skipped, or nothing."""
+        return next((reason for reason in self.reasons if reason.startswith(NO_BROWSER)), "")
+
+
+def environment() -> dict[str, str]:
+    """Ours, with one thread a process, since two processes run at a time."""
+    return {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+def stages() -> list[Stage]:
+    """Everything that must hold, quickest first."""
+    pytest = (PYTHON, "-m", "pytest")
+    notebooks = tuple(str(path.relative_to(ROOT)) for path in sorted((ROOT / "book").glob("*.ipynb")))
+    ruff = (PYTHON, "-m", "ruff")
+    found = [
+        Stage("lint", (*ruff, "check", ".")),
+        Stage("format", (*ruff, "format", "--check", ".")),
+        Stage("text of the book", (*pytest, "tests/book", *PARALLEL), pytest=True),
+        Stage("package", (*pytest, "tests/package", *PARALLEL), pytest=True),
+        Stage("website", (PYTHON, "tools/build.py", "--fresh")),
+        Stage("website in a browser", (*pytest, "tests/site", *PARALLEL), pytest=True),
+    ]
+    if notebooks:
+        command = (*pytest, *NOTEBOOK_FLAGS, *PARALLEL, "--dist=loadfile", *notebooks)
+        found.append(Stage("notebooks", command, pytest=True))
+    return found
+
+
+def table(done: list[Stage]) -> str:
+    """The summary a person reads."""
+    width = max(len(stage.name) for stage in done)
+    rows = [f"{'':{width}}  passed  failed  skipped  seconds"]
+    for stage in done:
+        mark = "  <-- failed" if stage.failed else ""
+        rows.append(
+            f"{stage.name:{width}}  {stage.passed:6}  {stage.failed:6}  {stage.skipped:7}  {stage.seconds:7.1f}{mark}"
+        )
+    return "\n".join(rows)
+
+
+def main() -> int:
+    done = stages()
+    for stage in done:
+        stage.run()
+    passed, failed, skipped = (
+        sum(getattr(stage, what) for stage in done) for what in ("passed", "failed", "skipped")
+    )
+    print(f"\n{table(done)}\n\n{passed} passed, {failed} failed, {skipped} skipped")
+    for reason in {stage.missing_browser() for stage in done} - {""}:
+        print(reason)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Measure and draw the opening figure, book/_static/opening.svg: one network, two kinds of first weights.
+
+Run: python tools/opening_figure.py (about half a minute on one core).
+"""
+
+from __future__ import annotations
+
+import math
+from importlib.resources import files
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+
+from unstuck.data import mnist
+from unstuck.init import initialise
+from unstuck.models import mlp
+from unstuck.train import fit
+
+TARGET = Path(__file__).resolve().parents[1] / "book" / "_static" / "opening.svg"
+WIDTHS = (784, 200, 200, 200, 200, 10)
+STEPS = 300  # three times through the 10,000 training images
+SEEDS = range(5)
+STARTS = {
+    "small": {"scheme": "normal", "scale": 0.01},
+    "he": {"scheme": "he"},
+}
+INK, ORANGE, BLUE = "#22303c", "#c8553d", "#2a6f97"
+
+
+def measure() -> dict[str, np.ndarray]:
+    """The loss of every batch, from each start: name to (seeds, T)."""
+    split = mnist()
+    losses = {}
+    for name, start in STARTS.items():
+        runs = []
+        for seed in SEEDS:
+            model = initialise(mlp(WIDTHS), **start, seed=seed)
+            record = fit(model, split, steps=STEPS, batch_size=100, lr=0.1, seed=seed, progress=False)
+            runs.append(record.get("loss")[1])
+        losses[name] = np.array(runs)
+    return losses
+
+
+def smooth(runs: np.ndarray, window: int = 9) -> np.ndarray:
+    """The running mean over `window` batches of each row (seeds, T), shorter at the two ends."""
+    kernel = np.ones(window)
+    weight = np.convolve(np.ones(runs.shape[1]), kernel, mode="same")
+    return np.array([np.convolve(run, kernel, mode="same") for run in runs]) / weight
+
+
+def draw(losses: dict[str, np.ndarray]):
+    """The figure: five thin lines and their mean for each start."""
+    fig, ax = plt.subplots()
+    steps = np.arange(STEPS)
+    for name, colour in (("small", ORANGE), ("he", BLUE)):
+        runs = smooth(losses[name])
+        ax.plot(steps, runs.T, color=colour, lw=0.9, alpha=0.4)
+        ax.plot(steps, runs.mean(axis=0), color=colour, lw=2.6)
+    ax.axhline(math.log(10), color=INK, lw=0.9, ls=(0, (1, 3)), zorder=0)
+    ax.text(STEPS - 2, 2.35, "pure guessing: ln 10 = 2.30", color=INK, ha="right", va="bottom")
+    ax.text(STEPS - 2, 2.22, "first weights too small", color=ORANGE, ha="right", va="top", weight="bold")
+    end = smooth(losses["he"]).mean(axis=0)
+    ax.text(90, end[90] + 0.16, "first weights of the right size", color=BLUE, ha="left", va="bottom", weight="bold")
+    ax.set(xlim=(0, STEPS), ylim=(0, 2.6), xlabel="training step", ylabel="loss")
+    ax.set_yticks([0, 0.5, 1, 1.5, 2])
+    ax.grid(visible=False)
+    return fig
+
+
+def main() -> None:
+    losses = measure()
+    for name, runs in losses.items():
+        last = runs[:, -50:].mean(axis=1)
+        print(f"{name}: loss over the last 50 steps {last.mean():.3f}, from {last.min():.3f} to {last.max():.3f}")
+    matplotlib.use("svg")
+    look = str(files("unstuck") / "unstuck.mplstyle")
+    with plt.style.context([look, {"svg.hashsalt": "unstuck"}]):
+        draw(losses).savefig(TARGET, metadata={"Date": None, "Creator": None})
+
+
+if __name__ == "__main__":
+    main()
