@@ -17,6 +17,25 @@ SPREADING = ("constant", "normal", "uniform")  # those that need `scale`
 SCALABLE = ("lecun", "xavier", "he", "orthogonal")  # those that take `gain`
 
 
+GAINS = {
+    "identity": 1.0,
+    "sigmoid": 1.846,
+    "tanh": 1.593,
+    "relu": 1.414,
+    "leaky_relu": 1.414,
+    "prelu": 1.372,
+    "elu": 1.245,
+    "selu": 1.0,
+    "gelu": 1.534,
+    "silu": 1.677,
+    "maxout": 1.0,
+}
+"""The gain g of each activation f with which a signal keeps its size: g^2 E[f(z)^2] = 1 for z ~ N(0, 1).
+
+At most 0.001 from the exact value; for ReLU it is He's sqrt(2). Maxout: f is the larger of two independent z.
+"""
+
+
 def fans(weight: Tensor) -> tuple[int, int]:
     """Fan-in and fan-out of a weight (out, in) or (out, in, k, k): inputs (outputs) times kernel positions."""
     if weight.ndim < 2:

@@ -320,7 +320,7 @@ class _Watch:
 
     def _backward_begins(self, step: _Step, grad_outputs) -> None:
         task = torch._C._current_graph_task_id()
-        if step.backward == task:  # another of the model's outputs, in the same backward pass
+        if step.backward == task:  # another output of the model in the same backward pass: once is enough
             return
         step.backward = task
         before = [(p.grad, None if p.grad is None else p.grad._version) for p in self._current()]
@@ -531,7 +531,7 @@ def _layers(model: nn.Module, names: Sequence[str] | None) -> dict[str, nn.Modul
 def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """(layer, module, name) of each parameter that stands for its layer."""
     for layer, module in model.named_modules():
-        own = [name for name, _ in module.named_parameters(recurse=False, remove_duplicate=False)]
+        own = [name for name, _ in module.named_parameters(recurse=False)]
         for name in ["weight"] if "weight" in own else own:
             yield layer, module, name
 

@@ -86,7 +86,7 @@ def fit(
         raise ValueError(f"quantities: {unknown} are not among {sorted(QUANTITIES)}")
     per_epoch = math.ceil(n / batch_size)
     steps = _whole("epochs", epochs) * per_epoch if steps is None else _whole("steps", steps)
-    factor = _schedule(schedule, steps)
+    factor = schedule_factor(schedule, steps)
     probed = tuple(name for name in quantities if name not in OWN_QUANTITIES)
     tested = tuple(name for name in quantities if name in TEST_QUANTITIES)
 
@@ -96,7 +96,7 @@ def fit(
     watching = watch(model, every=every, quantities=probed) if probed else nullcontext(Record())
     silent = not (sys.stderr.isatty() if progress is None else progress)
     with in_mode(model, training=True), watching as record:
-        for step, index in enumerate(tqdm(_batches(n, batch_size, steps, seed), total=steps, disable=silent)):
+        for step, index in enumerate(tqdm(batches(n, batch_size, steps, seed), total=steps, disable=silent)):
             optim.param_groups[0]["lr"] = lr * factor(step)
             logits = model(x[index])  # (N, K)
             loss = loss_fn(logits, y[index])
@@ -125,7 +125,7 @@ def _whole(name: str, value: int, least: int = 1) -> int:
     return whole
 
 
-def _batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[Tensor]:
+def batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[Tensor]:
     """`steps` index tensors: each epoch a new permutation of range(n), cut into batches."""
     generator = torch.Generator().manual_seed(seed)
     done = 0
@@ -137,7 +137,8 @@ def _batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[Tensor]
             done += 1
 
 
-def _schedule(schedule, steps: int) -> Callable[[int], float]:
+def schedule_factor(schedule: str | Callable[[int], float] | None, steps: int) -> Callable[[int], float]:
+    """The function from the step to a factor on the rate that `fit`'s argument `schedule` means."""
     if schedule is None:
         return lambda step: 1.0
     if schedule == "linear":

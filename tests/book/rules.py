@@ -175,11 +175,17 @@ def budget(nb) -> Iterator[str]:
 
 
 def figures(nb) -> Iterator[str]:
-    """Caption, name and alternative text stand in the cell's metadata, where MyST-NB reads them."""
+    """Caption, name and alternative text stand in the cell's metadata, where MyST-NB reads them.
+
+    An explorable has title and alternative text of its own.
+    """
     prose, names = markdown(nb), []
     for number, cell in code_cells(nb):
         rich = [output for output in cell.outputs if output.output_type in ("display_data", "execute_result")]
-        drawn = any(kind.startswith("image/") for output in rich for kind in output.data)
+        for explorable in (output.data for output in rich if VIEW in output.data):
+            if len(explorable.get("text/plain", "")) < 40:
+                yield f"cell {number}: its explorable does not say what to see: {explorable.get('text/plain')!r}"
+        drawn = any(kind.startswith("image/") for output in rich for kind in output.data if VIEW not in output.data)
         settings = cell.metadata.get("mystnb", {})
         figure, alt = settings.get("figure", {}), settings.get("image", {}).get("alt", "")
         if not drawn:

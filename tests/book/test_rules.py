@@ -145,6 +145,7 @@ BROKEN = [
     (rules.figures, second_figure, "two figures"),
     (rules.figures, metadata(5, mystnb=FIGURE), "no figure"),
     (rules.figures, output(2, shown({"image/png": "iV"}), shown({"text/plain": "<Axes>"})), "shows 2 things"),
+    (rules.figures, output(4, shown({rules.VIEW: {"model_id": "walk"}, "text/plain": "Frames()"})), "explorable"),
     (rules.exemptions, without(5), "without a claim"),
     (rules.exemptions, source(6, "print(3)"), "without a claim"),
     (rules.exemptions, metadata(6, tags=["hide-input"]), "live cell lacks"),
@@ -172,6 +173,13 @@ def test_a_broken_chapter_is_caught(rule, change, expected):
     change(nb)
     found = list(rule(nb))
     assert any(expected in sentence for sentence in found), found
+
+
+def test_an_explorable_needs_no_caption():
+    nb = good()
+    text = "The distance against the number of steps, for 100 steps."
+    nb.cells[4].outputs = [shown({rules.VIEW: {"model_id": "walk"}, "image/png": "iV", "text/plain": text})]
+    assert list(rules.figures(nb)) == []
 
 
 def test_an_error_that_the_text_names_may_be_shown():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "unstuck"
+SCRATCH = ("activations", "check", "convolution", "layer", "linear", "losses", "network", "norm")
 # the standard library is free to all; a new module needs a row
 MAY_IMPORT = {
     "unstuck": set(),
@@ -23,6 +24,18 @@ MAY_IMPORT = {
     "unstuck.plots": {"matplotlib", "numpy", "unstuck.claims", "unstuck.record"},
     "unstuck.probes": {"numpy", "torch", "unstuck.record"},
     "unstuck.record": {"numpy", "pandas"},
+    "unstuck.scratch": {f"unstuck.scratch.{name}" for name in SCRATCH},
+    "unstuck.scratch.activations": {"numpy", "unstuck.scratch.layer"},
+    "unstuck.scratch.check": {"numpy", "unstuck.scratch.network"},
+    "unstuck.scratch.convolution": {"numpy", "unstuck.scratch.layer", "unstuck.scratch.linear"},
+    "unstuck.scratch.layer": {"numpy"},
+    "unstuck.scratch.linear": {"numpy", "unstuck.scratch.layer"},
+    "unstuck.scratch.losses": {"numpy", "unstuck.scratch.activations"},
+    "unstuck.scratch.network": {
+        *("numpy", "unstuck.record", "unstuck.scratch.activations", "unstuck.scratch.layer"),
+        *("unstuck.scratch.linear", "unstuck.scratch.losses"),
+    },
+    "unstuck.scratch.norm": {"numpy", "unstuck.scratch.layer"},
     "unstuck.train": {"torch", "tqdm", "unstuck.data", "unstuck.models", "unstuck.probes", "unstuck.record"},
 }
 HEAVY = {"anywidget", "ipywidgets", "matplotlib", "numpy", "pandas", "scipy", "torch"}
@@ -32,6 +45,7 @@ MAY_LOAD = {
     "unstuck.record": {"numpy"},
     "unstuck.claims": {"numpy"},
     "unstuck.plots": HEAVY - {"torch", "anywidget", "ipywidgets", "pandas", "scipy"},
+    "unstuck.scratch": {"numpy"},
     "unstuck.train": {"numpy", "torch"},
     "unstuck.explore": HEAVY - {"torch", "pandas", "scipy"},
 }

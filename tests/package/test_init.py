@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from unstuck.init import SCHEMES, fans, initialise, standard_deviation, weighted_layers
-from unstuck.models import mlp, small_cnn
+from unstuck.init import GAINS, SCHEMES, fans, initialise, standard_deviation, weighted_layers
+from unstuck.models import ACTIVATIONS, mlp, small_cnn
 
 SCALE = {"constant": 0.3, "normal": 0.3, "uniform": 0.3}
 
@@ -369,3 +369,20 @@ def test_a_model_without_layers_is_refused():
 def test_a_seed_that_is_no_integer_is_refused():
     with pytest.raises(TypeError, match=r"^seed"):
         initialise(nn.Linear(2, 2), "he", seed=1.5)
+
+
+# --- gains ---
+
+
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "maxout"])
+def test_gain_keeps_the_second_moment(name):
+    z = torch.linspace(-12, 12, 48_001, dtype=torch.float64)  # to 1e-8, by the trapezoid rule
+    density = torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    second_moment = torch.trapezoid(density * ACTIVATIONS[name]().double()(z).detach() ** 2, z)
+    assert GAINS[name] == pytest.approx(float(second_moment) ** -0.5, abs=0.001)
+
+
+def test_gain_of_maxout_is_one():
+    # max(u, v) = (u + v) / 2 + |u - v| / 2, two uncorrelated parts with E[.^2] = 1/2 each
+    assert GAINS["maxout"] == 1.0
+    assert set(GAINS) == set(ACTIVATIONS)

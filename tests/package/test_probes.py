@@ -200,8 +200,11 @@ def test_evaluation_and_forwards_without_gradients_are_not_recorded():
 def test_a_checkpointed_recomputation_is_no_step():
     inner = network()
     with watch(inner) as record:
-        checkpoint(inner, X, use_reentrant=False).sum().backward()
-    assert {step for step, *_ in record.rows} == {0}
+        for _ in range(2):
+            checkpoint(inner, X, use_reentrant=False).sum().backward()
+            manual_in_place(inner)
+    assert {step for step, *_ in record.rows} == {0, 1}
+    assert all(values(record, "update_ratio", "linear1") > 0)
     assert record.layers("act_mean") == ["act1", "act2"]
 
 
@@ -354,6 +357,27 @@ def test_after_two_backwards_through_one_forward_the_sum_counts():
     assert steps.tolist() == [0]
     assert got[0] == pytest.approx(float(model.linear1.weight.grad.norm()))
     assert abs(got[0] - first) > 1e-3
+
+
+def test_several_outputs_are_one_backward(monkeypatch):
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.left, self.right = nn.Linear(8, 4), nn.Linear(4, 2), nn.Linear(4, 3)
+
+        def forward(self, x):
+            h = self.body(x)
+            return h, {"left": self.left(h), "right": [self.right(h)]}
+
+    model, calls = Heads(), []
+    plain = torch._foreach_norm
+    monkeypatch.setattr(torch, "_foreach_norm", lambda vectors: calls.append(len(vectors)) or plain(vectors))
+    with watch(model, quantities=("grad_norm",)) as record:
+        h, heads = model(X)
+        (h.sum() + heads["left"].square().sum() + heads["right"][0].square().sum()).backward()
+    assert calls == [3]
+    for name, module in model.named_children():
+        assert record.last("grad_norm", name) == pytest.approx(float(module.weight.grad.norm()))
 
 
 def test_gradients_from_elsewhere_are_not_taken_for_this_step():
