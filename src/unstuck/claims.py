@@ -51,7 +51,7 @@ class Claim:
         return f"{self.text} " + " ".join(parts)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        cells = [("we measured", self.measured), ("asserted", self.required)]
+        cells = [("we measured", self.measured), ("required", self.required)]
         if self.theory is not None:
             cells.insert(0, ("theory gives", number(self.theory)))
         if self.says is not None:

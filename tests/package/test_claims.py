@@ -178,13 +178,13 @@ def test_the_display_escapes_and_shows_every_field():
     for shown in ("a &lt; b &amp; &lt;script&gt;", "&lt;b&gt;bold", "x &gt; y", "book&quot; &amp; &lt;i&gt;"):
         assert shown in page
     terms = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
-    assert list(terms) == ["they say", "theory gives", "we measured", "asserted", "source"]
-    assert terms["we measured"] == "0.123" and terms["asserted"] == "at most 0.5"
+    assert list(terms) == ["they say", "theory gives", "we measured", "required", "source"]
+    assert terms["we measured"] == "0.123" and terms["required"] == "at most 0.5"
 
 
 def test_the_display_leaves_out_what_was_not_given():
     page = claim(TEXT, measured=1.0, at_least=0)._repr_mimebundle_()["text/html"]
-    assert re.findall(r"<dt>(.*?)</dt>", page) == ["we measured", "asserted"]
+    assert re.findall(r"<dt>(.*?)</dt>", page) == ["we measured", "required"]
 
 
 def test_the_fields_are_json_whatever_library_the_numbers_came_from():

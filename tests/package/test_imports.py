@@ -18,6 +18,10 @@ MAY_IMPORT = {
     "unstuck": set(),
     "unstuck.claims": {"numpy"},
     "unstuck.data": {"numpy", "torch"},
+    "unstuck.ensemble": {
+        *("torch", "tqdm", "unstuck.data", "unstuck.init", "unstuck.models", "unstuck.probes", "unstuck.record"),
+        "unstuck.train",
+    },
     "unstuck.explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "traitlets"},
     "unstuck.init": {"torch", "unstuck.models"},
     "unstuck.models": {"torch"},

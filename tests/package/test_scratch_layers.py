@@ -144,7 +144,7 @@ def test_gradients_are_those_of_finite_differences(case):
     target = RNG(3).normal(size=layer.forward(x).shape)
     report = gradient_check(Network([layer], SquaredError("sum")), x, target, entries=None)
     assert report.passed, report
-    assert max(abs(row.analytic) for row in report.rows) > 1e-2
+    assert all(row.checked == row.size > 0 for row in report.rows)
 
 
 @every_case

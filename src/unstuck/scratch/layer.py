@@ -1,0 +1,83 @@
+"""`Layer`: what every layer of `unstuck.scratch` has, so that the layers themselves are only mathematics."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Layer:
+    """A layer computes its output in `forward(x)`; `backward(grad)` takes dloss/doutput and returns dloss/dx.
+
+    Attributes:
+        name: for messages and for the keys of `Network.params`; a `Network` numbers it: "linear1", "act1", ...
+        training: True or False; only `BatchNorm` cares.
+        params: the arrays that are learned, by name.
+        grads: dloss/dparameter by the same names and in the same shapes; every `backward` overwrites them.
+        buffers: arrays that are kept but not learned, by name.
+    """
+
+    kind = "layer"
+
+    def __init__(self):
+        self.name = self.kind
+        self.training = True
+        self.params: dict[str, np.ndarray] = {}
+        self.grads: dict[str, np.ndarray] = {}
+        self.buffers: dict[str, np.ndarray] = {}
+        self._remembered = None  # (shape of the output, what backward needs)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def learns(self, **params: np.ndarray) -> None:
+        """Make these arrays the parameters, with gradients of 0."""
+        self.params = params
+        self.grads = {name: np.zeros_like(array) for name, array in params.items()}
+
+    def astype(self, dtype) -> Layer:
+        """Turn all arrays into float64 or float32; returns the layer."""
+        for arrays in (self.params, self.grads, self.buffers):
+            arrays.update({name: array.astype(dtype) for name, array in arrays.items()})
+        return self
+
+    def expects(self, x: np.ndarray, *shapes: tuple, smallest: int = 1) -> None:
+        """Refuse `x` unless it has one of these shapes, where a name such as "N" stands for any size of at least 1.
+
+        `smallest`: what the height and width of an image need at least.
+        """
+        if any(_fits(np.shape(x), shape, smallest) for shape in shapes):
+            return
+        expected = " or ".join(f"({', '.join(map(str, shape))})" for shape in shapes)
+        limit = f" with Hi and Wi at least {smallest}" if smallest > 1 else ""
+        raise ValueError(f"{self.name}: expected {expected}{limit}, got {np.shape(x)}")
+
+    def remember(self, output: np.ndarray, needed) -> np.ndarray:
+        """Keep what `backward` will need; returns the output."""
+        self._remembered = (output.shape, needed)
+        return output
+
+    def recall(self, grad: np.ndarray):
+        """What the last `forward` kept; refuses a gradient that does not have its output's shape."""
+        if self._remembered is None:
+            raise RuntimeError(f"{self.name}: backward before forward")
+        shape, needed = self._remembered
+        if np.shape(grad) != shape:
+            raise ValueError(f"{self.name}: expected a gradient {shape}, got {np.shape(grad)}")
+        return needed
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in self.params.items())
+        return f"{type(self).__name__}({shapes})"
+
+
+def _fits(sizes: tuple, shape: tuple, smallest: int) -> bool:
+    if len(sizes) != len(shape):
+        return False
+    least = {"Hi": smallest, "Wi": smallest}
+    return all(
+        size >= least.get(wanted, 1) if isinstance(wanted, str) else size == wanted
+        for size, wanted in zip(sizes, shape, strict=True)
+    )

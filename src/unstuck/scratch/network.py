@@ -1,0 +1,200 @@
+"""`Network`: layers in a row, and a loss at their end; `perceptron` builds the book's."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from numbers import Real
+
+import numpy as np
+
+from unstuck.record import Record
+from unstuck.scratch.activations import ACTIVATIONS
+from unstuck.scratch.layer import Layer
+from unstuck.scratch.linear import Flatten, Linear
+from unstuck.scratch.losses import Loss, SoftmaxCrossEntropy
+
+
+class Network:
+    """Layers one after the other, and a loss.
+
+    Args:
+        layers: they are named and numbered by kind: "linear1", "act1", "linear2", ...
+        loss: what ends the network in training.
+        dtype: np.float64 or np.float32, of all parameters and of what goes through.
+
+    One step of training: `output = network.forward(x)`, `network.loss.forward(output, y)`, `network.backward()`,
+    `network.step(lr)`.
+    """
+
+    def __init__(self, layers: Sequence[Layer], loss: Loss, *, dtype=np.float64):
+        if np.dtype(dtype) not in (np.float64, np.float32):
+            raise ValueError(f"dtype: expected float64 or float32, got {np.dtype(dtype)}")
+        if len({id(layer) for layer in layers}) < len(layers) or not layers:
+            raise ValueError("layers: expected at least one, and each only once, since it remembers its own input")
+        self.layers, self.loss, self.dtype = list(layers), loss, np.dtype(dtype)
+        counts: Counter[str] = Counter()
+        for layer in self.layers:
+            counts[layer.kind] += 1
+            layer.name = f"{layer.kind}{counts[layer.kind]}"
+            layer.astype(dtype)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """The output of the last layer, (N, K); remembers what `backward` needs."""
+        x = np.asarray(x, dtype=self.dtype)
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    def backward(self) -> np.ndarray:
+        """Fill the gradients of every layer, from the loss backwards; returns dloss/dx, in the shape of x."""
+        grad = self.loss.backward()
+        for layer in reversed(self.layers):
+            grad = layer.backward(grad)
+        return grad
+
+    def step(self, lr: float) -> None:
+        """Gradient descent: parameter -= lr * gradient, in place."""
+        rate = float(lr)  # a NumPy float64 would make float64 of what it multiplies
+        for layer in self.layers:
+            for name, param in layer.params.items():
+                param -= rate * layer.grads[name]
+
+    @property
+    def params(self) -> dict[str, np.ndarray]:
+        """The parameters themselves, not copies, as "linear1.weight", "linear1.bias", ..."""
+        return {f"{layer.name}.{name}": array for layer in self.layers for name, array in layer.params.items()}
+
+    @property
+    def grads(self) -> dict[str, np.ndarray]:
+        """The gradients of the last `backward`, by the same names."""
+        return {f"{layer.name}.{name}": array for layer in self.layers for name, array in layer.grads.items()}
+
+    @property
+    def training(self) -> bool:
+        """Whether the layers are in training mode; setting it sets all of them."""
+        return self.layers[0].training
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        for layer in self.layers:
+            layer.training = mode
+
+    def accuracy(self, x: np.ndarray, y: np.ndarray) -> float | None:
+        """The share of `x` (N, ...) that gets its label in `y` (N,), in evaluation mode; None without classes."""
+        before, self.training = self.training, False
+        try:
+            return self.loss.accuracy(self.forward(x), np.asarray(y))
+        finally:
+            self.training = before
+
+    def fit(self, data, *, steps: int, lr: float, batch_size: int = 100, seed: int = 0, every: int = 1) -> Record:
+        """Train in place by stochastic gradient descent and return what happened.
+
+        Args:
+            data: a `Split`, of which the training part is used, or arrays `(x, y)`.
+            steps: how many batches.
+            batch_size: the last batch of an epoch may be smaller.
+            seed: of the order of the batches, and of nothing else. NumPy draws another order than
+                `unstuck.train.fit` does from the same seed.
+            every: record each `every`-th step.
+
+        The record holds the batch's loss, as a mean also where the reduction is a sum, and its accuracy where the
+        loss classifies. Training ends when a loss is not finite; `record.stopped` then says where. NumPy's warnings
+        on the way there are those that `np.errstate` allows.
+        """
+        x, y = (data.x_train, data.y_train) if hasattr(data, "x_train") else data
+        x, y = np.asarray(x, dtype=self.dtype), np.asarray(y)
+        if len(x) != len(y):
+            raise ValueError(f"data: expected as many labels as examples, got {len(y)} and {len(x)}")
+        steps, batch_size, every = _whole("steps", steps), _whole("batch_size", batch_size), _whole("every", every)
+        if batch_size > len(x):
+            raise ValueError(f"batch_size: expected at most {len(x)} (the examples), got {batch_size}")
+        if not isinstance(lr, Real):
+            raise TypeError(f"lr: expected a number, got {lr!r}")
+        if not (math.isfinite(lr) and lr >= 0):
+            raise ValueError(f"lr: expected a finite rate of at least 0, got {lr}")
+        record = Record()
+        before, self.training = self.training, True
+        try:
+            for step, index in enumerate(_batches(len(x), batch_size, steps, seed)):
+                output = self.forward(x[index])
+                self.loss.forward(output, y[index])
+                if step % every == 0:
+                    record.add(step, "", "loss", self.loss.mean)
+                    accuracy = self.loss.accuracy(output, y[index])
+                    if accuracy is not None:
+                        record.add(step, "", "accuracy", accuracy)
+                if not math.isfinite(self.loss.mean):
+                    record.stopped = (step, f"the loss is {self.loss.mean}")
+                    break
+                self.backward()
+                self.step(lr)
+        finally:
+            self.training = before
+        return record
+
+    def __repr__(self) -> str:
+        lines = [f"  {layer.name}: {layer!r}" for layer in self.layers]
+        return "\n".join([f"Network, {self.dtype}", *lines, f"  {self.loss!r}"])
+
+
+def _whole(name: str, value: int) -> int:
+    try:
+        whole = operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from error
+    if whole < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value}")
+    return whole
+
+
+def _batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
+    """`steps` index arrays: each epoch a new permutation of range(n), cut into batches."""
+    rng = np.random.default_rng(seed)
+    done = 0
+    while True:
+        order = rng.permutation(n)
+        for start in range(0, n, batch_size):
+            if done == steps:
+                return
+            yield order[start : start + batch_size]
+            done += 1
+
+
+def perceptron(
+    widths: Sequence[int],
+    activation: str = "relu",
+    *,
+    weight_std: float | None = None,
+    loss: Loss | None = None,
+    seed: int = 0,
+    dtype=np.float64,
+) -> Network:
+    """The book's multilayer perceptron: `flatten1`, then `linear1`, `act1`, ..., ending with a linear layer.
+
+    Args:
+        widths: features of input, hidden layers and output, e.g. `(784, 64, 64, 10)`.
+        activation: a name in `ACTIVATIONS`; "maxout" doubles the width of the linear layers before it.
+        weight_std: the weights are N(0, weight_std^2); None is He's, sqrt(2 / fan_in). Biases are 0.
+        loss: `SoftmaxCrossEntropy()` without it.
+        seed: of the weights. The same seed draws the same numbers whatever `weight_std` and dtype are.
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation: {activation!r} is not one of {sorted(ACTIVATIONS)}")
+    if len(widths) < 2:
+        raise ValueError(f"widths: expected at least input and output, got {widths!r}")
+    rng = np.random.default_rng(seed)
+    layers: list[Layer] = [Flatten()]
+    for fan_in, fan_out in pairwise(widths[:-1]):
+        act = ACTIVATIONS[activation]()
+        layers += [Linear(fan_in, fan_out * getattr(act, "pieces", 1), rng=rng), act]
+    layers.append(Linear(widths[-2], widths[-1], rng=rng))
+    if weight_std is not None:
+        for layer in layers:
+            if isinstance(layer, Linear):
+                layer.params["weight"] *= weight_std / math.sqrt(2 / layer.fan_in)
+    return Network(layers, SoftmaxCrossEntropy() if loss is None else loss, dtype=dtype)

@@ -1,0 +1,71 @@
+"""`BatchNorm`, for features and for the channels of images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unstuck.scratch.layer import Layer
+
+
+class BatchNorm(Layer):
+    """Each feature loses its mean and is divided by its standard deviation over the batch (Ioffe & Szegedy 2015).
+
+        n = (x - mean) / sqrt(var + eps)          y = gamma n + beta
+
+    (N, C) features, or (N, C, Hi, Wi) images, where every pixel counts as an example of its channel. With
+    G = dloss/dy and M examples a feature (algorithm 1 and the equations of section 3, simplified):
+
+        dloss/dgamma = sum G n          dloss/dbeta = sum G          H = gamma G
+        dloss/dx = (H - mean H - n mean(H n)) / sqrt(var + eps)
+
+    In training mean and var are the batch's (var with 1/M), and the running ones move towards them by `momentum`
+    (var with 1/(M - 1), as in PyTorch). In evaluation the running ones are used: constants, so the last line ends
+    at H.
+    """
+
+    kind = "norm"
+
+    def __init__(self, features: int, *, momentum: float = 0.1, eps: float = 1e-5):
+        super().__init__()
+        self.features, self.momentum, self.eps = features, momentum, eps
+        self.learns(gamma=np.ones(features), beta=np.zeros(features))
+        self.buffers = {"running_mean": np.zeros(features), "running_var": np.ones(features)}
+
+    def forward(self, x):
+        self.expects(x, ("N", self.features), ("N", self.features, "Hi", "Wi"))
+        rows = to_rows(x)  # (M, C)
+        mean, var = self.batch_statistics(rows) if self.training else self.buffers.values()
+        std = np.sqrt(var + self.eps)
+        n = (rows - mean) / std
+        y = self.params["gamma"] * n + self.params["beta"]
+        return self.remember(from_rows(y, x.shape), (n, std, self.training))
+
+    def backward(self, grad):
+        n, std, in_training = self.recall(grad)
+        g = to_rows(grad)
+        self.grads["gamma"][:] = (g * n).sum(axis=0)
+        self.grads["beta"][:] = g.sum(axis=0)
+        h = self.params["gamma"] * g
+        if in_training:
+            h = h - h.mean(axis=0) - n * (h * n).mean(axis=0)
+        return from_rows(h / std, grad.shape)
+
+    def batch_statistics(self, rows):
+        """Mean and variance of each column of (M, C); moves the running ones towards them."""
+        m = len(rows)
+        if m < 2:
+            raise ValueError(f"{self.name}: expected more than one example a feature in training, got {m}")
+        mean, var = rows.mean(axis=0), rows.var(axis=0)
+        for name, value in (("running_mean", mean), ("running_var", var * m / (m - 1))):
+            self.buffers[name] += self.momentum * (value - self.buffers[name])
+        return mean, var
+
+
+def to_rows(x: np.ndarray) -> np.ndarray:
+    """(N, C, Hi, Wi) to (N Hi Wi, C), a pixel a row; (N, C) stays as it is."""
+    return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+
+
+def from_rows(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The inverse of `to_rows`, to this shape."""
+    return np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
