@@ -259,7 +259,7 @@ class _Networks:
                 self.state[name][i] = tensor
         self.parameters = [name for name, _ in model.named_parameters()]
         self.weights = [name for name in self.parameters if name.endswith(".weight")]
-        self.grads = {name: torch.zeros_like(self.state[name]) for name in self.parameters}
+        self.grads = {name: torch.empty_like(self.state[name]) for name in self.parameters}
         self.means = [
             {name: torch.zeros_like(self.state[name]) for name in self.parameters}
             for _ in range(MEANS[plan.optimizer])
@@ -429,6 +429,11 @@ def _norms(tensor: Tensor) -> Tensor:
     return torch.linalg.vector_norm(tensor.flatten(1), dim=1)
 
 
+def _log_softmax(logits: Tensor) -> Tensor:
+    """(M, N, K) to (M, K, N): along so short an axis as the last it takes ten times as long."""
+    return logits.mT.contiguous().log_softmax(dim=1)
+
+
 def _like(values: Tensor, tensor: Tensor) -> Tensor:
     return values.view(-1, *[1] * (tensor.ndim - 1))  # (M,) to (M, 1, ...)
 
@@ -568,16 +573,16 @@ class _Chunk:
         observed, observer.step = step % plan.every == 0, step
         index = {seed: next(order) for seed, order in self.orders.items()}
         inputs = self.inputs(index)
-        seen = [self.y[index[seed]][:, None].expand(rows.stop - rows.start, -1, -1) for seed, rows in self.groups]
-        labels = torch.cat(seen)  # (M, N, 1)
+        seen = [self.y[index[seed]].expand(rows.stop - rows.start, 1, -1) for seed, rows in self.groups]
+        labels = torch.cat(seen)  # (M, 1, N)
 
         logits = networks.forward(inputs, training=True)  # (M, N, K)
-        log_p = logits.log_softmax(dim=2)
-        loss = -log_p.gather(2, labels).mean(dim=(1, 2))  # (M,)
+        log_p = _log_softmax(logits)  # (M, K, N)
+        loss = -log_p.gather(1, labels).mean(dim=(1, 2))  # (M,)
         finite = loss.isfinite()
         if observed:
             observer.add("", "loss", loss)
-            observer.add("", "accuracy", (logits.argmax(dim=2, keepdim=True) == labels).float().mean(dim=(1, 2)))
+            observer.add("", "accuracy", (logits.argmax(dim=2) == labels[:, 0]).float().mean(dim=1))
             observer.activations(networks)
             observer.weights(networks)
         if not finite.all():
@@ -588,9 +593,9 @@ class _Chunk:
 
         at_once = plan.optimizer == "sgd" and plan.clip is None and not observed
         rate = (self.lr * plan.rates[step]).to(log_p)
-        d = log_p.exp_().scatter_add_(2, labels, -torch.ones_like(log_p[..., :1]))
-        d.mul_(_like(rate, d) / d.shape[1] if at_once else 1 / d.shape[1])
-        networks.backward(d, inputs, at_once=at_once)
+        d = log_p.exp_().scatter_add_(1, labels, -torch.ones_like(log_p[:, :1]))
+        d.mul_(_like(rate, d) / d.shape[2] if at_once else 1 / d.shape[2])
+        networks.backward(d.mT, inputs, at_once=at_once)
         if observed:
             observer.gradients(networks)
         if plan.clip is not None:
@@ -601,7 +606,7 @@ class _Chunk:
 
     def inputs(self, index: dict[int, Tensor]) -> list[tuple[slice, Tensor]]:
         """Which networks see which examples."""
-        return [(rows, self.x[index[seed]]) for seed, rows in self.groups]
+        return [(rows, self.x.index_select(0, index[seed])) for seed, rows in self.groups]
 
     def drop(self, step: int, loss: Tensor, finite: Tensor) -> None:
         """Those whose loss is not finite leave before the update."""
@@ -623,8 +628,7 @@ class _Chunk:
         for part, labels in zip(x.split(size), y.split(size), strict=True):
             logits = self.networks.forward([(slice(None), part)], training=False)  # (M, N, K)
             right.append(logits.argmax(dim=2) == labels)
-            labels = labels[:, None].expand(len(logits), -1, -1)  # (M, N, 1)
-            loss = loss - logits.log_softmax(dim=2).gather(2, labels).sum(dim=(1, 2))
+            loss = loss - _log_softmax(logits).gather(1, labels.expand(len(logits), 1, -1)).sum(dim=(1, 2))
         right = torch.cat(right, dim=1)  # (M, N)
         if "test_loss" in observer.quantities:
             observer.add("", "test_loss", loss / len(y))
