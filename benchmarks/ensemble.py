@@ -21,7 +21,7 @@ from unstuck.init import initialise
 from unstuck.models import mlp
 from unstuck.train import OPTIMIZERS, batches
 
-NETWORKS, STEPS, BATCH, SIZE = 64, 100, 100, 1024
+NETWORKS, STEPS, BATCH, SIZE = 64, 50, 100, 1024
 LIMITS = {100: (0.6, 1.5), 32: (0.0, 3.0)}  # width: share of the peak, gain over the loop; both for plain SGD
 RECORDED = ("dead", "grad_norm", "update_ratio")
 
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2))
     parser.add_argument("--optimizers", nargs="+", default=("sgd", "adam"))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     torch.manual_seed(0)
     split = mnist()

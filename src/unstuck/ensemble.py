@@ -270,8 +270,9 @@ class _Networks:
             {name: (units, room(m * units * plan.batch_size)) for name, units in rooms.items()}
             for rooms in _rooms(plan.shape, activation, plan.norm)
         ]
+        # the next two hold one layer's at a time
         self.shared = room(m * self.state["linear1.bias"].shape[1] * plan.batch_size)
-        self.gradient = room(m * max(plan.shape[1:]) * plan.batch_size)  # of an activation; one layer's at a time
+        self.gradient = room(m * max(plan.shape[1:]) * plan.batch_size)
         self.scratch = room(max(self.state[name].numel() for name in self.weights))
         self.views: dict[int, list[SimpleNamespace]] = {}
 
@@ -511,17 +512,11 @@ class _Observer:
             for quantity in self.quantities & set(found):
                 self.add(name, quantity, found[quantity])
 
-    def weights(self, networks: _Networks) -> None:
-        """Before the update."""
-        if "weight_norm" in self.quantities:
+    def norms(self, quantity: str, networks: _Networks, tensors: dict[str, Tensor]) -> None:
+        """Of each weight, or of its gradient."""
+        if quantity in self.quantities:
             for name in networks.weights:
-                self.add(name.removesuffix(".weight"), "weight_norm", _norms(networks.state[name]))
-
-    def gradients(self, networks: _Networks) -> None:
-        """Before clipping."""
-        if "grad_norm" in self.quantities:
-            for name in networks.weights:
-                self.add(name.removesuffix(".weight"), "grad_norm", _norms(networks.grads[name]))
+                self.add(name.removesuffix(".weight"), quantity, _norms(tensors[name]))
 
     def updates(self, moved: dict[str, tuple[Tensor, Tensor]], where: Tensor | None = None) -> None:
         """`moved`: weight to the norms (M,) of its update and of itself before it."""
@@ -584,10 +579,10 @@ class _Chunk:
             observer.add("", "loss", loss)
             observer.add("", "accuracy", (logits.argmax(dim=2) == labels[:, 0]).float().mean(dim=1))
             observer.activations(networks)
-            observer.weights(networks)
+            observer.norms("weight_norm", networks, networks.state)
         if not finite.all():
             self.drop(step, loss, finite)
-            inputs, labels, log_p, finite = self.inputs(index), labels[finite], log_p[finite], finite[finite]
+            inputs, labels, log_p = self.inputs(index), labels[finite], log_p[finite]
         if not self.members:
             return
 
@@ -597,12 +592,11 @@ class _Chunk:
         d.mul_(_like(rate, d) / d.shape[2] if at_once else 1 / d.shape[2])
         networks.backward(d.mT, inputs, at_once=at_once)
         if observed:
-            observer.gradients(networks)
+            observer.norms("grad_norm", networks, networks.grads)
         if plan.clip is not None:
             networks.clip_gradients()
-        observer.updates(
-            networks.update(rate, at_once=at_once, measure=observed and "update_ratio" in plan.quantities)
-        )
+        moved = networks.update(rate, at_once=at_once, measure=observed and "update_ratio" in plan.quantities)
+        observer.updates(moved)
 
     def inputs(self, index: dict[int, Tensor]) -> list[tuple[slice, Tensor]]:
         """Which networks see which examples."""

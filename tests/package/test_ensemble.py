@@ -113,6 +113,13 @@ def test_schemes_scales_and_biases(split, activation):
     assert_equals_fit(grid, split)
 
 
+def test_pieces_of_maxout_that_are_equal_share_the_gradient(split):
+    whole = Split(
+        split.x_train.round(), split.y_train, split.x_test, split.y_test, split.classes
+    )  # no rounding: ties
+    assert_equals_fit([member("constant", scale=0.5, activation="maxout")], whole, steps=2, every=1, quantities=())
+
+
 @pytest.mark.parametrize("norm", [None, "batch"])
 def test_the_order_of_batches_is_of_the_call_or_of_each_member(split, norm):
     grid = [member(activation=a, seed=s) for s in (3, 1, 3, 2) for a in ("relu", "prelu")]
