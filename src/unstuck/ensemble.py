@@ -32,10 +32,10 @@ DEFAULTS = {"activation": "relu", "scheme": None, "scale": None, "gain": None, "
 
 DRAWN = ("scheme", "scale", "gain", "bias", "seed")  # what `initialise` takes of them
 
-MEMORY = 32 * 10**6
+MEMORY = 10**9
 """Bytes that the networks trained at a time may take; a larger grid is worked off in chunks.
 
-Small, because what stays near the processor's cache trains faster; a network that needs more is trained alone.
+One network is the least; how large the chunks are makes no difference to the speed, from some ten networks on.
 """
 
 aten = torch.ops.aten  # PyTorch's own kernels of both directions: f'(0) is what it is in `fit`
@@ -120,11 +120,12 @@ def fit_many(
     rates = [factor(step) * min(1.0, (step + 1) / max(warmup, 1)) for step in range(steps)]
     _check_shape(shape, split)
     members = []
-    for i, given in enumerate(grid):
-        try:
-            members.append(_settings(given))
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"grid[{i}]: {error}") from error
+    with torch.random.fork_rng(devices=[]):  # `mlp` draws from it
+        for i, given in enumerate(grid):
+            try:
+                members.append(_settings(given))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"grid[{i}]: {error}") from error
 
     plan = _Plan(shape, split, steps, batch_size, optimizer, norm, clip, quantities, every, seed, finished, rates)
     chunks = list(_chunks(members, plan))
@@ -303,7 +304,7 @@ class _Networks:
         return self.views[n]
 
     def forward(self, inputs: list[tuple[slice, Tensor]], *, training: bool) -> Tensor:
-        """Logits (M, N, K)."""
+        """Logits (M, K, N): along so short an axis as K a softmax is ten times slower if it is the last."""
         self.current = layers = self.layers(len(inputs[0][1]))
         state = self.state
         for i, layer in enumerate(layers, start=1):
@@ -314,13 +315,16 @@ class _Networks:
                 for rows, x in inputs:
                     torch.mm(x, weight[rows].flatten(0, 1).T, out=first[:, rows].flatten(1))
                 torch.add(first.transpose(0, 1), bias, out=z)
-            else:
+            elif i < self.depth:
                 torch.bmm(layers[i - 2].a, weight.mT, out=z).add_(bias)
+            else:
+                m, n, classes = z.shape
+                return torch.bmm(weight, layers[i - 2].a.mT, out=z.view(m, classes, n)).add_(bias.mT)
             if i < self.depth:
                 if self.norm:
                     self._normalise(f"norm{i}", layer, training)
                 self.function(layer.z, layer.a, state.get(f"act{i}.weight"))
-        return layers[-1].z
+        return layers[-1].z.mT.contiguous()  # there is one layer only
 
     def backward(self, d: Tensor, inputs: list[tuple[slice, Tensor]], *, at_once: bool) -> None:
         """From the gradient d (M, N, K) of the logits to `grads`.
@@ -403,7 +407,7 @@ class _Networks:
                 before = self.scratch[: parameter.numel()].view_as(parameter).copy_(parameter)
                 norm = _norms(before)
             if not at_once:
-                parameter.sub_(self._step(name, grad).mul_(_like(rate, grad)))
+                parameter.addcmul_(self._step(name, grad), _like(-rate, grad))
             elif grad.ndim < 3:
                 parameter.sub_(grad)
             if before is not None:
@@ -428,11 +432,6 @@ class _Networks:
 def _norms(tensor: Tensor) -> Tensor:
     """The Euclidean norm of each network's part: (M, ...) to (M,)."""
     return torch.linalg.vector_norm(tensor.flatten(1), dim=1)
-
-
-def _log_softmax(logits: Tensor) -> Tensor:
-    """(M, N, K) to (M, K, N): along so short an axis as the last it takes ten times as long."""
-    return logits.mT.contiguous().log_softmax(dim=1)
 
 
 def _like(values: Tensor, tensor: Tensor) -> Tensor:
@@ -571,13 +570,13 @@ class _Chunk:
         seen = [self.y[index[seed]].expand(rows.stop - rows.start, 1, -1) for seed, rows in self.groups]
         labels = torch.cat(seen)  # (M, 1, N)
 
-        logits = networks.forward(inputs, training=True)  # (M, N, K)
-        log_p = _log_softmax(logits)  # (M, K, N)
+        logits = networks.forward(inputs, training=True)  # (M, K, N)
+        log_p = logits.log_softmax(dim=1)
         loss = -log_p.gather(1, labels).mean(dim=(1, 2))  # (M,)
         finite = loss.isfinite()
         if observed:
             observer.add("", "loss", loss)
-            observer.add("", "accuracy", (logits.argmax(dim=2) == labels[:, 0]).float().mean(dim=1))
+            observer.add("", "accuracy", (logits.argmax(dim=1) == labels[:, 0]).float().mean(dim=1))
             observer.activations(networks)
             observer.norms("weight_norm", networks, networks.state)
         if not finite.all():
@@ -620,9 +619,9 @@ class _Chunk:
         observer, size, right, loss = self.observer, self.plan.batch_size, [], 0.0
         x, y = self.plan.split.x_test.detach().flatten(1), self.plan.split.y_test
         for part, labels in zip(x.split(size), y.split(size), strict=True):
-            logits = self.networks.forward([(slice(None), part)], training=False)  # (M, N, K)
-            right.append(logits.argmax(dim=2) == labels)
-            loss = loss - _log_softmax(logits).gather(1, labels.expand(len(logits), 1, -1)).sum(dim=(1, 2))
+            logits = self.networks.forward([(slice(None), part)], training=False)  # (M, K, N)
+            right.append(logits.argmax(dim=1) == labels)
+            loss = loss - logits.log_softmax(dim=1).gather(1, labels.expand(len(logits), 1, -1)).sum(dim=(1, 2))
         right = torch.cat(right, dim=1)  # (M, N)
         if "test_loss" in observer.quantities:
             observer.add("", "test_loss", loss / len(y))
@@ -668,9 +667,7 @@ def _settings(given: Mapping) -> dict:
     if settings["bias"] is None:
         raise ValueError("bias: expected a number or 'like weights', got None")
     settings["seed"] = _whole("seed", settings["seed"], least=0)
-    with torch.random.fork_rng(devices=[]):
-        smallest = mlp((1, 1, 1), settings["activation"])
-    initialise(smallest, **{name: settings[name] for name in DRAWN})
+    initialise(mlp((1, 1, 1), settings["activation"]), **{name: settings[name] for name in DRAWN})
     return {
         name: float(value) if isinstance(value, Real) and name != "seed" else value
         for name, value in settings.items()
