@@ -119,7 +119,7 @@ def fit_many(
     factor = schedule_factor(schedule, steps)
     rates = [factor(step) * min(1.0, (step + 1) / max(warmup, 1)) for step in range(steps)]
     _check_shape(shape, split)
-    members = []
+    members, grid = [], list(grid)
     with torch.random.fork_rng(devices=[]):  # `mlp` draws from it
         for i, given in enumerate(grid):
             try:
