@@ -161,7 +161,7 @@ BROKEN = [
     (rules.chapter_wording, source(3, "Let us delve into it."), "hype"),
     (rules.chapter_wording, source(3, "The initialization of weights."), "American"),
     (rules.chapter_wording, source(3, "```{note}\nIts color is red.\n```"), "American"),
-    (rules.chapter_wording, source(3, "pip asks pypi.org for it."), "registry"),
+    (rules.chapter_wording, source(3, f"pip asks {'pypi'}.org for it."), "registry"),
     (rules.chapter_wording, source(3, "It lies in `/home/me/data`."), "machine"),
     (rules.chapter_wording, figure_settings(caption="The gray line."), "American"),
 ]
