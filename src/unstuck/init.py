@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from unstuck.models import in_mode
+from unstuck.theory import standard_deviation
 
-SCHEMES = ("zeros", "constant", "normal", "uniform", "lecun", "xavier", "he", "orthogonal", "lsuv", "rai")
+SCHEMES = ("zeros", "constant", "normal", "uniform", "lecun", "xavier", "he", "pytorch", "orthogonal", "lsuv", "rai")
 """The schemes that `initialise` knows."""
 
 SPREADING = ("constant", "normal", "uniform")  # those that need `scale`
@@ -44,24 +45,6 @@ def fans(weight: Tensor) -> tuple[int, int]:
     return weight.shape[1] * positions, weight.shape[0] * positions
 
 
-def standard_deviation(scheme: str, fan_in: int, fan_out: int, gain: float | None = None) -> float:
-    """The standard deviation of a weight under a scheme that scales with the layer.
-
-    lecun: gain / sqrt(fan_in), gain 1 (LeCun et al. 1998, eq. 16).
-    xavier: gain * sqrt(2 / (fan_in + fan_out)), gain 1 (Glorot & Bengio 2010, eq. 12).
-    he: gain / sqrt(fan_in), gain sqrt(2) (He et al. 2015, eq. 10).
-    """
-    if fan_in < 1 or fan_out < 1:
-        raise ValueError(f"fan_in, fan_out: expected at least 1, got {fan_in}, {fan_out}")
-    if scheme == "lecun":
-        return (1.0 if gain is None else gain) / math.sqrt(fan_in)
-    if scheme == "xavier":
-        return (1.0 if gain is None else gain) * math.sqrt(2.0 / (fan_in + fan_out))
-    if scheme == "he":
-        return (math.sqrt(2.0) if gain is None else gain) / math.sqrt(fan_in)
-    raise ValueError(f"scheme: {scheme!r} has no standard deviation of its own; use 'lecun', 'xavier' or 'he'")
-
-
 def weighted_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The linear and convolutional layers, in the order in which they are registered."""
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -83,11 +66,12 @@ def initialise(
 
     Args:
         scheme: one of `SCHEMES`. "normal" is N(0, scale^2) and "uniform" is U(-scale, scale); "lsuv" is Mishkin &
-            Matas 2016 and needs a batch `x`; "rai" is the randomised asymmetric start of Lu et al. 2019.
+            Matas 2016 and needs a batch `x`; "rai" is the randomised asymmetric start of Lu et al. 2019; "pytorch" is
+            what a PyTorch layer does by itself, U(-1, 1) / sqrt(fan_in) for weights and biases.
         scale: standard deviation ("normal"), half-width ("uniform") or value ("constant").
         gain: factor for "lecun", "xavier", "he", "orthogonal"; None is the scheme's own.
         bias: a number for every bias; "like weights" draws them as the weights are ("normal", "uniform");
-            None leaves them. "rai" draws its own.
+            None leaves them. "rai" and "pytorch" draw their own.
         seed: of the generator used; the global random state is neither read nor changed.
         x: (N, ...), the batch that "lsuv" adjusts to.
 
@@ -108,8 +92,8 @@ def initialise(
             raise ValueError(f"bias: 'like weights' goes with 'normal' and 'uniform', not with {scheme!r}")
     else:
         _check_number("bias", bias, least=-math.inf)
-    if scheme == "rai" and bias != 0.0:
-        raise ValueError(f"bias: 'rai' draws its own, got {bias}")
+    if scheme in ("rai", "pytorch") and bias != 0.0:
+        raise ValueError(f"bias: {scheme!r} draws its own, got {bias}")
     if not isinstance(seed, Integral):
         raise TypeError(f"seed: expected an integer, got {seed!r}")
     layers = weighted_layers(model)
@@ -120,6 +104,10 @@ def initialise(
     for _, layer in layers:
         if scheme == "rai":
             _fill_rai(layer, generator)
+            continue
+        if scheme == "pytorch":
+            for parameter in layer.parameters(recurse=False):
+                _fill(parameter, "uniform", fans(layer.weight)[0] ** -0.5, None, generator)
             continue
         _fill(layer.weight, scheme, scale, gain, generator)
         if layer.bias is None or bias is None:
@@ -155,7 +143,7 @@ def _fill(weight: Tensor, scheme: str, scale, gain, generator: torch.Generator) 
         draw.uniform_(-scale, scale, generator=generator)
     elif scheme in ("orthogonal", "lsuv"):
         nn.init.orthogonal_(draw, 1.0 if gain is None else gain, generator=generator)
-    else:
+    else:  # those of `theory.standard_deviation`
         draw.normal_(0.0, standard_deviation(scheme, *fans(weight), gain), generator=generator)
     weight.copy_(draw)
 

@@ -65,6 +65,7 @@ SCHEME_COLOURS = {
     "lecun": SKY,
     "xavier": BLUE,
     "he": GREEN,
+    "pytorch": MAROON,
     "orthogonal": PINE,
     "lsuv": PLUM,
     "rai": VIOLET,
@@ -88,7 +89,7 @@ LAYER_COLOURS = (
 _DASHES = {
     **dict.fromkeys(("tanh", "leaky_relu", "selu", "silu", "uniform", "lecun", "orthogonal", "rai"), "--"),
     **dict.fromkeys(("identity", "prelu", "zeros"), ":"),
-    **dict.fromkeys(("maxout", "constant"), "-."),
+    **dict.fromkeys(("maxout", "constant", "pytorch"), "-."),
 }
 _STYLES = ("-", "--", ":", "-.")
 
@@ -111,6 +112,7 @@ LABELS = {
     "lecun": "LeCun",
     "xavier": "Xavier",
     "he": "He",
+    "pytorch": "PyTorch's default",
     "orthogonal": "orthogonal",
     "lsuv": "LSUV",
     "rai": "randomised asymmetric",

@@ -23,7 +23,7 @@ MAY_IMPORT = {
         "unstuck.train",
     },
     "unstuck.explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "traitlets"},
-    "unstuck.init": {"torch", "unstuck.models"},
+    "unstuck.init": {"torch", "unstuck.models", "unstuck.theory"},
     "unstuck.models": {"torch"},
     "unstuck.plots": {"matplotlib", "numpy", "unstuck.claims", "unstuck.record"},
     "unstuck.probes": {"numpy", "torch", "unstuck.record"},
@@ -40,6 +40,7 @@ MAY_IMPORT = {
         *("unstuck.scratch.linear", "unstuck.scratch.losses"),
     },
     "unstuck.scratch.norm": {"numpy", "unstuck.scratch.layer"},
+    "unstuck.theory": {"numpy", "unstuck.scratch.activations"},
     "unstuck.train": {"torch", "tqdm", "unstuck.data", "unstuck.models", "unstuck.probes", "unstuck.record"},
 }
 HEAVY = {"anywidget", "ipywidgets", "matplotlib", "numpy", "pandas", "scipy", "torch"}
@@ -50,6 +51,7 @@ MAY_LOAD = {
     "unstuck.claims": {"numpy"},
     "unstuck.plots": HEAVY - {"torch", "anywidget", "ipywidgets", "pandas", "scipy"},
     "unstuck.scratch": {"numpy"},
+    "unstuck.theory": {"numpy"},
     "unstuck.train": {"numpy", "torch"},
     "unstuck.explore": HEAVY - {"torch", "pandas", "scipy"},
 }
