@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unstuck.arguments import whole
+
 FOLDER = Path(__file__).parent / "_data"
 
 CHECKSUMS: dict[str, dict[str, str]] = {
@@ -114,7 +116,7 @@ class Split:
         order; with the same seed a smaller subset of equally large classes lies within a larger one.
         """
         size = len(self.x_train)
-        if not 1 <= _whole("n", n) <= size:
+        if whole("n", n) > size:
             raise ValueError(f"n: expected 1 to {size} (the training examples), got {n}")
         index = _stratified(np.asarray(self.y_train), n, seed)
         meta = {**self.meta, "subset": {"n": n, "seed": seed}}
@@ -182,7 +184,7 @@ def circle_and_cross(
     """
     settings = {"n": n, "size": size, "noise": noise, "seed": seed, "jitter": jitter, "n_test": n_test}
     for name, least in (("n", 2), ("size", 8), ("n_test", 2)):
-        _at_least(name, _whole(name, settings[name]), least)
+        whole(name, settings[name], least)
     _at_least("noise", noise, 0)
     if not 0 <= jitter <= 1:
         raise ValueError(f"jitter: expected 0 to 1, got {jitter}")
@@ -204,9 +206,9 @@ def spirals(n: int = 300, arms: int = 3, noise: float = 0.02, seed: int = 0, *, 
         n_test: test points.
     """
     settings = {"n": n, "arms": arms, "noise": noise, "seed": seed, "n_test": n_test}
-    _at_least("arms", _whole("arms", arms), 2)
+    whole("arms", arms, least=2)
     for name in ("n", "n_test"):
-        _at_least(name, _whole(name, settings[name]), arms)
+        whole(name, settings[name], least=arms)
     _at_least("noise", noise, 0)
     train = _spiral_points(n, arms, noise, _generator(seed, 0))
     test = _spiral_points(n_test, arms, noise, _generator(seed, 1))
@@ -396,14 +398,7 @@ def _dtype(values) -> str:
 
 
 def _generator(seed: int, *stream: int) -> np.random.Generator:
-    _at_least("seed", _whole("seed", seed), 0)
-    return np.random.default_rng((seed, *stream))
-
-
-def _whole(name: str, value) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
-    return value
+    return np.random.default_rng((whole("seed", seed, least=0), *stream))
 
 
 def _at_least(name: str, value, least) -> None:

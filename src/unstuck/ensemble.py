@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from unstuck.arguments import whole
 from unstuck.data import Split
 from unstuck.init import initialise
 from unstuck.models import ACTIVATIONS, NORMS, mlp
 from unstuck.probes import ACTIVATION_QUANTITIES, UNSATURATED
 from unstuck.record import QUANTITIES, Record
-from unstuck.train import OPTIMIZERS, TEST_QUANTITIES, _whole, batches, schedule_factor
+from unstuck.train import OPTIMIZERS, TEST_QUANTITIES, batches, schedule_factor
 
 DEFAULTS = {"activation": "relu", "scheme": None, "scale": None, "gain": None, "bias": 0.0, "lr": None, "seed": 0}
 """What a setting is where a member does not give it, as in `mlp` and `initialise`; `scheme` and `lr` it must give."""
@@ -97,8 +98,8 @@ def fit_many(
     if not isinstance(split.x_train, Tensor):
         raise TypeError(f"split: expected torch tensors, got {type(split.x_train).__name__}; is it split.numpy()?")
     n = len(split.x_train)
-    steps, batch_size, every = _whole("steps", steps), _whole("batch_size", batch_size), _whole("every", every)
-    warmup, seed = _whole("warmup", warmup, least=0), None if seed is None else _whole("seed", seed, least=0)
+    steps, batch_size, every = whole("steps", steps), whole("batch_size", batch_size), whole("every", every)
+    warmup, seed = whole("warmup", warmup, least=0), None if seed is None else whole("seed", seed, least=0)
     if batch_size > n:
         raise ValueError(f"batch_size: expected at most {n} (the training examples), got {batch_size}")
     if optimizer not in OPTIMIZERS:
@@ -666,7 +667,7 @@ def _settings(given: Mapping) -> dict:
         raise ValueError(f"lr: expected a finite rate of at least 0, got {lr}")
     if settings["bias"] is None:
         raise ValueError("bias: expected a number or 'like weights', got None")
-    settings["seed"] = _whole("seed", settings["seed"], least=0)
+    settings["seed"] = whole("seed", settings["seed"], least=0)
     initialise(mlp((1, 1, 1), settings["activation"]), **{name: settings[name] for name in DRAWN})
     return {
         name: float(value) if isinstance(value, Real) and name != "seed" else value

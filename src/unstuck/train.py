@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from unstuck.arguments import whole
 from unstuck.data import Split
 from unstuck.models import in_mode
 from unstuck.probes import watch
@@ -69,7 +69,7 @@ def fit(
     n = len(split.x_train)
     if (steps is None) == (epochs is None):
         raise ValueError(f"steps, epochs: give exactly one, got steps={steps}, epochs={epochs}")
-    batch_size, every, seed = _whole("batch_size", batch_size), _whole("every", every), _whole("seed", seed, least=0)
+    batch_size, every, seed = whole("batch_size", batch_size), whole("every", every), whole("seed", seed, least=0)
     if batch_size > n:
         raise ValueError(f"batch_size: expected at most {n} (the training examples), got {batch_size}")
     if not isinstance(lr, Real):
@@ -85,7 +85,7 @@ def fit(
     if unknown:
         raise ValueError(f"quantities: {unknown} are not among {sorted(QUANTITIES)}")
     per_epoch = math.ceil(n / batch_size)
-    steps = _whole("epochs", epochs) * per_epoch if steps is None else _whole("steps", steps)
+    steps = whole("epochs", epochs) * per_epoch if steps is None else whole("steps", steps)
     factor = schedule_factor(schedule, steps)
     probed = tuple(name for name in quantities if name not in OWN_QUANTITIES)
     tested = tuple(name for name in quantities if name in TEST_QUANTITIES)
@@ -113,16 +113,6 @@ def fit(
             if tested and ((step + 1) % per_epoch == 0 or step + 1 == steps):
                 _test(model, split, loss_fn, device, tested, record, step)
     return record
-
-
-def _whole(name: str, value: int, least: int = 1) -> int:
-    try:
-        whole = operator.index(value)
-    except TypeError as error:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from error
-    if whole < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")
-    return whole
 
 
 def batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[Tensor]:

@@ -16,10 +16,20 @@ SCRATCH = ("activations", "check", "convolution", "layer", "linear", "losses", "
 # the standard library is free to all; a new module needs a row
 MAY_IMPORT = {
     "unstuck": set(),
+    "unstuck.arguments": set(),
     "unstuck.claims": {"numpy"},
-    "unstuck.data": {"numpy", "torch"},
+    "unstuck.data": {"numpy", "torch", "unstuck.arguments"},
     "unstuck.ensemble": {
-        *("torch", "tqdm", "unstuck.data", "unstuck.init", "unstuck.models", "unstuck.probes", "unstuck.record"),
+        *(
+            "torch",
+            "tqdm",
+            "unstuck.arguments",
+            "unstuck.data",
+            "unstuck.init",
+            "unstuck.models",
+            "unstuck.probes",
+            "unstuck.record",
+        ),
         "unstuck.train",
     },
     "unstuck.explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "traitlets"},
@@ -36,12 +46,20 @@ MAY_IMPORT = {
     "unstuck.scratch.linear": {"numpy", "unstuck.scratch.layer"},
     "unstuck.scratch.losses": {"numpy", "unstuck.scratch.activations"},
     "unstuck.scratch.network": {
-        *("numpy", "unstuck.record", "unstuck.scratch.activations", "unstuck.scratch.layer"),
+        *("numpy", "unstuck.arguments", "unstuck.record", "unstuck.scratch.activations", "unstuck.scratch.layer"),
         *("unstuck.scratch.linear", "unstuck.scratch.losses"),
     },
     "unstuck.scratch.norm": {"numpy", "unstuck.scratch.layer"},
     "unstuck.theory": {"numpy", "unstuck.scratch.activations"},
-    "unstuck.train": {"torch", "tqdm", "unstuck.data", "unstuck.models", "unstuck.probes", "unstuck.record"},
+    "unstuck.train": {
+        "torch",
+        "tqdm",
+        "unstuck.arguments",
+        "unstuck.data",
+        "unstuck.models",
+        "unstuck.probes",
+        "unstuck.record",
+    },
 }
 HEAVY = {"anywidget", "ipywidgets", "matplotlib", "numpy", "pandas", "scipy", "torch"}
 # what is loaded in the end, also through others

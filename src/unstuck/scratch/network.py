@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -11,6 +10,7 @@ from numbers import Real
 
 import numpy as np
 
+from unstuck.arguments import whole
 from unstuck.record import Record
 from unstuck.scratch.activations import ACTIVATIONS
 from unstuck.scratch.layer import Layer
@@ -110,7 +110,7 @@ class Network:
         x, y = np.asarray(x, dtype=self.dtype), np.asarray(y)
         if len(x) != len(y):
             raise ValueError(f"data: expected as many labels as examples, got {len(y)} and {len(x)}")
-        steps, batch_size, every = _whole("steps", steps), _whole("batch_size", batch_size), _whole("every", every)
+        steps, batch_size, every = whole("steps", steps), whole("batch_size", batch_size), whole("every", every)
         if batch_size > len(x):
             raise ValueError(f"batch_size: expected at most {len(x)} (the examples), got {batch_size}")
         if not isinstance(lr, Real):
@@ -140,16 +140,6 @@ class Network:
     def __repr__(self) -> str:
         lines = [f"  {layer.name}: {layer!r}" for layer in self.layers]
         return "\n".join([f"Network, {self.dtype}", *lines, f"  {self.loss!r}"])
-
-
-def _whole(name: str, value: int) -> int:
-    try:
-        whole = operator.index(value)
-    except TypeError as error:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from error
-    if whole < 1:
-        raise ValueError(f"{name}: expected at least 1, got {value}")
-    return whole
 
 
 def _batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
