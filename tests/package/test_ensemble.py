@@ -104,6 +104,7 @@ def test_schemes_scales_and_biases(split, activation):
         member("xavier", gain=2.0),
         member("orthogonal"),
         member("rai"),
+        member("pytorch"),
         member("constant", scale=0.1),
         member("zeros"),  # all units and all logits are ties
     ]

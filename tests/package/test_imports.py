@@ -50,7 +50,7 @@ MAY_IMPORT = {
         *("unstuck.scratch.linear", "unstuck.scratch.losses"),
     },
     "unstuck.scratch.norm": {"numpy", "unstuck.scratch.layer"},
-    "unstuck.theory": {"numpy", "unstuck.scratch.activations"},
+    "unstuck.theory": {"numpy", "unstuck.arguments", "unstuck.scratch.activations"},
     "unstuck.train": {
         "torch",
         "tqdm",
