@@ -3,7 +3,7 @@
 The set-up is that of mean-field theory: weights N(0, sigma_w^2 / fan_in), biases N(0, sigma_b^2), independent, and
 layers wide enough that a pre-activation z is Gaussian over the units. q is the second moment of z, f the activation
 (a name in `unstuck.models.ACTIVATIONS`), f' its derivative. `sigma_w` is what `unstuck.init` calls the gain.
-Means over z are integrals, taken numerically to some twelve digits; everything else is the papers'.
+Means over z are integrals, taken numerically to some twelve digits. Where no paper is named the derivation is given.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def through_depth(activation: str, depth: int, sigma_w: float, sigma_b: float = 
 def fixed_point(activation: str, sigma_w: float, sigma_b: float = 0.0) -> float:
     """q*, to which depth drives a signal that starts at q = 1 (Poole et al. 2016).
 
-    0.0 where the signal vanishes, inf where it explodes; 1.0 where every q stays (ReLU at sigma_w = sqrt(2)).
+    0.0 where the signal vanishes, inf where it explodes; 1.0 where q = 1 stays: every q does for ReLU at sigma_w =
+    sqrt(2), and at its gain GELU has a fixed point there that repels whatever starts beside it.
     """
 
     def growth(log_q: float) -> float:
@@ -118,8 +119,8 @@ def chi(activation: str, sigma_w: float, sigma_b: float = 0.0, q: float | None =
 def critical_sigma_w(activation: str, sigma_b: float = 0.0) -> float:
     """The sigma_w of the critical line, chi_1 = 1: the edge of chaos (Poole et al. 2016; Schoenholz et al. 2017).
 
-    Raises ValueError where there is none between 0.01 and 100: for GELU without biases chi_1 jumps from 0.6 to 1.2,
-    since q* jumps from 0 to inf.
+    Raises ValueError where there is none between 0.01 and 100: for GELU and SiLU with no or small biases chi_1 jumps
+    over 1 (GELU: from 0.6 to 1.2), since q* jumps from 0 to inf.
     """
 
     def excess(log_sigma: float) -> float:
@@ -152,10 +153,10 @@ def correlation_map(activation: str, c: float, sigma_w: float, sigma_b: float = 
 
 @cache
 def correlation_fixed_point(activation: str, sigma_w: float, sigma_b: float = 0.0) -> float:
-    """c*, to which depth drives the correlation of two inputs: 1 in the ordered phase and on the critical line.
+    """c*, to which depth drives the correlation of two inputs: 1 in the ordered phase and, if q* > 0, on its border.
 
-    In the chaotic phase it is the fixed point below 1 (Poole et al. 2016). nan where every correlation
-    stays, as in a linear network and in one whose signal vanishes so that f is linear.
+    In the chaotic phase it is the fixed point below 1 (Poole et al. 2016). nan where every correlation stays in the
+    end: in a linear network, and where the signal vanishes (q* = 0), so that f becomes linear (tanh, sigma_w <= 1).
     """
 
     def growth(c: float) -> float:
@@ -177,8 +178,9 @@ def correlation_fixed_point(activation: str, sigma_w: float, sigma_b: float = 0.
 def depth_scale(activation: str, sigma_w: float, sigma_b: float = 0.0) -> float:
     """xi, in layers: two inputs' correlation nears c* as exp(-layer / xi) (xi_c of Schoenholz et al. 2017).
 
-    1 / |ln slope|, the slope of the correlation map at c*: chi_1 where c* = 1. Where q* is 0 or inf, q itself goes
-    as chi_1 per layer, and 1 / |ln chi_1| is returned. inf on the critical line.
+    1 / |ln slope|, the slope of the correlation map at c*: chi_1 where c* = 1. Where q* is 0 or inf it is the scale
+    of q itself, not of the correlation: 1 / |ln chi_1|, which is the scale of gradients everywhere. inf on the
+    critical line.
     """
     c = correlation_fixed_point(activation, sigma_w, sigma_b)
     q = fixed_point(activation, sigma_w, sigma_b)
@@ -265,8 +267,9 @@ def norm_fluctuation(widths: Sequence[int]) -> float:
     """Relative variance of ||a_L||^2 over draws of a ReLU network with He's weights: prod(1 + 5/H) - 1.
 
     `widths` are those of its L layers. A layer multiplies ||a||^2 by (2/H) sum_j max(g_j, 0)^2, g ~ N(0, 1), whose
-    mean is 1 and whose variance is (4/H) (3/2 - 1/4) = 5/H, independently; about exp(5 L/H) - 1 for equal widths
-    (Hanin & Rolnick 2018; for gradients Hanin 2018).
+    mean is 1 and whose variance is (4/H) (3/2 - 1/4) = 5/H, independently; about exp(5 L/H) - 1 for equal widths.
+    (Hanin & Rolnick 2018 prove bounds of this form, Hanin 2018 for gradients, and Hanin & Nica 2020 that ln ||a_L||^2
+    is nearly normal with variance sum(5/H).)
     """
     return math.prod(1 + 5 / whole("widths", width) for width in widths) - 1
 
