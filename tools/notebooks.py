@@ -141,6 +141,9 @@ async def execute(path: Path, bar: tqdm, stop) -> str:
         on_cell_execute=starts,
         on_cell_executed=lambda cell, cell_index, execute_reply: bar.update(),
     )
+    # nbclient would play the page for the Output widget of `interact` and answer it on the socket on which it waits;
+    # jupyter_client sends past asyncio there, and then now and then sleeps through the reply until the time-out
+    client.comm_open_handlers["jupyter.widget"] = lambda message: None
     try:
         await client.async_execute()
     except Exception as error:

@@ -76,10 +76,8 @@ def test_contents_list_what_exists_and_nothing_else():
 def links(text: str) -> list[str]:
     """The targets of links to other pages and files of the project, without what follows a #."""
     prose = rules.without_code(text)
-    without_names = re.sub(r"(?<!\})`[^`\n]+`", "", prose)  # `model[:3](x)` is code; {doc}`..` is a role
-    targets = re.findall(r"\]\(<?([^)>\s]+)>?\)", without_names) + re.findall(
-        r"\{doc\}`(?:[^`]*<)?([^`>]+)>?`", prose
-    )
+    prose = re.sub(r"(\{[\w-]+\}`[^`]*`)|`[^`\n]+`", r"\1", prose)  # roles stay, `model[:3](x)` is code
+    targets = re.findall(r"\]\(<?([^)>\s]+)>?\)", prose) + re.findall(r"\{doc\}`(?:[^`]*<)?([^`>]+)>?`", prose)
     return [target.split("#")[0] for target in targets if not re.match(r"#|https?:|mailto:", target)]
 
 
@@ -96,5 +94,6 @@ def test_links_lead_to_pages_of_the_book(path):
 
 
 def test_links_are_found():
-    text = "[a](01_stuck.md#top) [b](https://x.org) {doc}`02_backprop` {doc}`that <03_c>` [c](#here) `f[0](x)`\n```\n[d](e)\n```\n"
+    text = "[a](01_stuck.md#top) [b](https://x.org) {doc}`02_backprop` {doc}`that <03_c>` [c](#here) `f[0](x)`\n"
+    text += "```\n[d](e)\n```\n"
     assert links(text) == ["01_stuck.md", "02_backprop", "03_c"]
