@@ -116,7 +116,7 @@ class Split:
         order; with the same seed a smaller subset of equally large classes lies within a larger one.
         """
         size = len(self.x_train)
-        if whole("n", n) > size:
+        if not 1 <= whole("n", n, least=None) <= size:
             raise ValueError(f"n: expected 1 to {size} (the training examples), got {n}")
         index = _stratified(np.asarray(self.y_train), n, seed)
         meta = {**self.meta, "subset": {"n": n, "seed": seed}}

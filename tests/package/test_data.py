@@ -302,7 +302,7 @@ def test_cuts_work_alike_in_numpy():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda s: s.subset(0), ValueError, "n: expected at least 1, got 0"),
+        (lambda s: s.subset(0), ValueError, "n: expected 1 to 400"),
         (lambda s: s.subset(401), ValueError, "n: expected 1 to 400"),
         (lambda s: s.subset(10.0), TypeError, "n: expected an integer"),
         (lambda s: s.subset(10, seed=-1), ValueError, "seed: expected at least 0"),
