@@ -16,6 +16,7 @@ SCRATCH = ("activations", "check", "convolution", "layer", "linear", "losses", "
 # the standard library is free to all; a new module needs a row
 MAY_IMPORT = {
     "unstuck": set(),
+    "unstuck.activations": set(),
     "unstuck.arguments": set(),
     "unstuck.claims": {"numpy"},
     "unstuck.data": {"numpy", "torch", "unstuck.arguments"},
@@ -37,7 +38,10 @@ MAY_IMPORT = {
     "unstuck.models": {"torch"},
     "unstuck.plots": {"matplotlib", "numpy", "unstuck.claims", "unstuck.record"},
     "unstuck.probes": {"numpy", "torch", "unstuck.record"},
-    "unstuck.record": {"numpy", "pandas"},
+    "unstuck.record": {"unstuck.record.quantities", "unstuck.record.record", "unstuck.record.runs"},
+    "unstuck.record.quantities": set(),
+    "unstuck.record.record": {"numpy", "pandas", "unstuck.arguments", "unstuck.record.quantities"},
+    "unstuck.record.runs": {"numpy", "unstuck.record.record"},
     "unstuck.scratch": {f"unstuck.scratch.{name}" for name in SCRATCH},
     "unstuck.scratch.activations": {"numpy", "unstuck.scratch.layer"},
     "unstuck.scratch.check": {"numpy", "unstuck.scratch.network"},

@@ -1,90 +1,23 @@
-"""What a training run leaves behind: `Record`, and the one table of quantities, `QUANTITIES`.
-
-Neither knows torch nor matplotlib: NumPy runs and torch runs fill the same Record, and one set of
-figures and checks reads it.
-"""
-
 from __future__ import annotations
 
 import json
 import operator
 import os
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from unstuck.arguments import whole
+from unstuck.record.quantities import QUANTITIES
 
 FORMAT = "unstuck-record"
 FORMAT_VERSION = 1
 
-
-@dataclass(frozen=True)
-class Quantity:
-    """One measured quantity: how it is called, computed and judged.
-
-    `healthy` is `(low, high)` or None where no band is known; `source` says where the band comes from.
-    `log` says whether its axis is logarithmic.
-    """
-
-    label: str
-    unit: str
-    formula: str
-    healthy: tuple[float, float] | None = None
-    source: str = ""
-    log: bool = False
-
-
-QUANTITIES: dict[str, Quantity] = {
-    "loss": Quantity("training loss", "nats", r"$-\frac{1}{N}\sum_n \log p(y_n \mid x_n)$"),
-    "accuracy": Quantity("training accuracy", "fraction", "share of the batch classified correctly"),
-    "test_loss": Quantity("test loss", "nats", "the loss on the test part, evaluation mode"),
-    "test_accuracy": Quantity("test accuracy", "fraction", "share of the test part classified correctly"),
-    "act_mean": Quantity("mean activation", "1", r"$\mathrm{E}[a]$ over batch and units"),
-    "act_std": Quantity(
-        "standard deviation of activations",
-        "1",
-        r"$\sqrt{\mathrm{E}[(a - \mathrm{E}[a])^2]}$ over batch and units",
-        healthy=(0.3, 3.0),
-        source="within a factor 3 of the unit variance that LSUV aims at (Mishkin & Matas 2016)",
-        log=True,
-    ),
-    "zero_fraction": Quantity(
-        "fraction of zeros",
-        "fraction",
-        "share of activations that are exactly 0",
-        healthy=(0.0, 0.85),
-        source="rectifier networks lose accuracy only beyond about 85 % zeros (Glorot et al. 2011, figure 3)",
-    ),
-    "saturated_fraction": Quantity(
-        "saturated fraction",
-        "fraction",
-        "share of activations of a sigmoid or tanh where the slope is below 2 % of its largest value",
-    ),
-    "dead": Quantity(
-        "dead units",
-        "fraction",
-        "share of units that did not fire on any example in the last `window` observed steps",
-        healthy=(0.0, 0.1),
-        source="our working limit: just below the 10 to 20 % that lecture notes call common in big networks",
-    ),
-    "never_fired": Quantity(
-        "units that never fired",
-        "fraction",
-        "share of units that have not fired on any example since the watch began",
-        healthy=(0.0, 0.1),
-        source="as for dead units",
-    ),
-    "grad_norm": Quantity("gradient norm", "1", r"$\| \partial\,\mathrm{loss}/\partial w \|_2$", log=True),
-    "weight_norm": Quantity("weight norm", "1", r"$\| w \|_2$", log=True),
-    "update_ratio": Quantity(
-        "update ratio",
-        "1",
-        r"$\| \Delta w \|_2 / \| w \|_2$ of one step",
-        healthy=(1e-4, 1e-2),
-        source="a decade either side of 1e-3, the rule of thumb of Bottou and of the CS231n notes",
-        log=True,
-    ),
-}
+Row = tuple[int, str, str, float]
+"""Step, layer, quantity, value."""
 
 
 class Record:
@@ -98,41 +31,67 @@ class Record:
     `stopped` is None, or `(step, reason)` when training ended because a value was not finite.
     """
 
-    def __init__(self, rows=(), arrays=None, meta=None):
-        self._rows: list[tuple[int, str, str, float]] = []
-        self._where: dict[str, dict[str, list[int]]] = {}  # quantity -> layer -> row numbers, so that get() is fast
+    def __init__(
+        self,
+        rows: Iterable[Row] = (),
+        arrays: Mapping[tuple[int, str, str], np.ndarray] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ):
+        # columns, not tuples: a long watch leaves millions of numbers
+        self._series: dict[str, dict[str, tuple[array, array]]] = {}  # quantity -> layer -> steps, values
+        self._size = 0
         self.arrays: dict[tuple[int, str, str], np.ndarray] = dict(arrays or {})
-        self.meta: dict = dict(meta or {})
+        self.meta: dict[str, Any] = dict(meta or {})
         self.stopped: tuple[int, str] | None = None
         self.extend(rows)
 
     def add(self, step: int, layer: str, quantity: str, value: float) -> None:
         """Append one row; an unknown quantity is a ValueError, a step that is no integer a TypeError."""
-        if quantity not in QUANTITIES:
-            raise ValueError(f"quantity: {quantity!r} is not one of {sorted(QUANTITIES)}")
-        if not isinstance(layer, str):
-            raise TypeError(f"layer: expected a name, got {layer!r}")
         try:
-            row = (operator.index(step), str(layer), str(quantity), float(value))
+            step, number = operator.index(step), float(value)
         except TypeError as error:
             raise TypeError(f"step, value: expected an integer and a number, got {step!r}, {value!r}") from error
-        self._where.setdefault(row[2], {}).setdefault(row[1], []).append(len(self._rows))
-        self._rows.append(row)
+        steps, values = self._columns(layer, quantity)
+        steps.append(step)
+        values.append(number)
+        self._size += 1
 
-    def extend(self, rows) -> None:
+    def extend(self, rows: Iterable[Row]) -> None:
         """Append several rows."""
         for row in rows:
             if len(row) != 4:
                 raise ValueError(f"rows: expected (step, layer, quantity, value), got {row!r}")
             self.add(*row)
 
+    def add_series(self, layer: str, quantity: str, steps, values) -> None:
+        """Append many rows of one quantity in one layer: `steps` (T,) integers, `values` (T,) numbers."""
+        steps, values = np.asarray(steps), np.asarray(values, dtype=np.float64)
+        if steps.dtype.kind not in "iu" or steps.ndim != 1 or steps.shape != values.shape:
+            raise ValueError(f"steps, values: expected integers (T,) and numbers (T,), got {steps!r}, {values!r}")
+        own_steps, own_values = self._columns(layer, quantity)
+        own_steps.frombytes(np.ascontiguousarray(steps, dtype=np.int64).tobytes())
+        own_values.frombytes(np.ascontiguousarray(values).tobytes())
+        self._size += len(steps)
+
+    def _columns(self, layer: str, quantity: str) -> tuple[array, array]:
+        if quantity not in QUANTITIES:
+            raise ValueError(f"quantity: {quantity!r} is not one of {sorted(QUANTITIES)}")
+        if not isinstance(layer, str):
+            raise TypeError(f"layer: expected a name, got {layer!r}")
+        layers = self._series.setdefault(str(quantity), {})
+        if layer not in layers:
+            layers[str(layer)] = array("q"), array("d")
+        return layers[layer]
+
     @property
-    def rows(self) -> list[tuple[int, str, str, float]]:
-        """A copy of the rows, in the order they came."""
-        return list(self._rows)
+    def rows(self) -> list[Row]:
+        """A copy of the rows: by step, and within a step in the order in which the series began."""
+        columns = self.to_columns()
+        names = ("step", "layer", "quantity", "value")
+        return list(zip(*(columns[name].tolist() for name in names), strict=True))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._size
 
     def __repr__(self) -> str:
         stopped = "" if self.stopped is None else f", stopped at step {self.stopped[0]}: {self.stopped[1]}"
@@ -140,11 +99,11 @@ class Record:
 
     def quantities(self) -> list[str]:
         """The quantities recorded, in order of first appearance."""
-        return list(self._where)
+        return list(self._series)
 
     def layers(self, quantity: str) -> list[str]:
         """The layers for which `quantity` was recorded, in order of first appearance."""
-        return list(self._where.get(quantity, {}))
+        return list(self._series.get(quantity, {}))
 
     def get(self, quantity: str, layer: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Steps (T,) int and values (T,) float of a quantity in a layer.
@@ -152,6 +111,15 @@ class Record:
         Without `layer`: the whole network's, or the only layer's. Raises ValueError where that is
         ambiguous, or where nothing was recorded.
         """
+        steps, values = self._find(quantity, layer)
+        return np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
+
+    def last(self, quantity: str, layer: str | None = None, over: int = 1) -> float:
+        """The mean of the last `over` values recorded (of all, where there are fewer); `layer` as for `get`."""
+        _, values = self._find(quantity, layer)
+        return float(np.mean(values[-whole("over", over) :]))
+
+    def _find(self, quantity: str, layer: str | None) -> tuple[array, array]:
         layers = self.layers(quantity)
         if not layers:
             raise ValueError(f"quantity: {quantity!r} was not recorded; there are {self.quantities()}")
@@ -161,26 +129,26 @@ class Record:
                 raise ValueError(f"layer: {quantity!r} was recorded for several layers, name one of {layers}")
         elif layer not in layers:
             raise ValueError(f"layer: {quantity!r} was not recorded for {layer!r}; there are {layers}")
-        found = [self._rows[i] for i in self._where[quantity][layer]]
-        steps, _, _, values = zip(*found, strict=True)
-        return np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
-
-    def last(self, quantity: str, layer: str | None = None) -> float:
-        """The value at the last step recorded."""
-        return float(self.get(quantity, layer)[1][-1])
+        return self._series[quantity][layer]
 
     def to_columns(self) -> dict[str, np.ndarray]:
-        """`{"step": int64, "layer": str, "quantity": str, "value": float64}`, each of shape (rows,)."""
-        steps, layers, names, values = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
-        return {
-            "step": np.array(steps, dtype=np.int64),
-            "layer": np.array(layers, dtype=np.str_),
-            "quantity": np.array(names, dtype=np.str_),
-            "value": np.array(values, dtype=np.float64),
+        """`{"step": int64, "layer": str, "quantity": str, "value": float64}`, each of shape (rows,), as `rows`."""
+        series = [
+            (layer, quantity, *columns) for quantity, by in self._series.items() for layer, columns in by.items()
+        ]
+        counts = [len(steps) for _, _, steps, _ in series]
+        steps = np.concatenate([np.empty(0, np.int64), *(np.array(steps) for *_, steps, _ in series)])
+        order = np.argsort(steps, kind="stable")
+        columns = {
+            "step": steps,
+            "layer": np.repeat(np.array([layer for layer, *_ in series], dtype=np.str_), counts),
+            "quantity": np.repeat(np.array([quantity for _, quantity, *_ in series], dtype=np.str_), counts),
+            "value": np.concatenate([np.empty(0), *(np.array(values) for *_, values in series)]),
         }
+        return {name: column[order] for name, column in columns.items()}
 
     @classmethod
-    def from_columns(cls, columns, arrays=None, meta=None) -> Record:
+    def from_columns(cls, columns: Mapping[str, Any], arrays=None, meta=None) -> Record:
         """The inverse of `to_columns`; columns of unequal length are a ValueError."""
         missing = [name for name in ("step", "layer", "quantity", "value") if name not in columns]
         if missing:
