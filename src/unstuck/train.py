@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from numbers import Real
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from unstuck.arguments import whole
+from unstuck.arguments import choice, instance, names, real, whole
 from unstuck.data import Split
-from unstuck.models import in_mode
+from unstuck.evaluate import in_mode
 from unstuck.probes import watch
 from unstuck.record import QUANTITIES, Record
 
 TEST_QUANTITIES = ("test_loss", "test_accuracy")
 OWN_QUANTITIES = ("loss", "accuracy", *TEST_QUANTITIES)
+"""What the training loop fills in; all other quantities come from a watch."""
 
-OPTIMIZERS: dict[str, Callable] = {
+Optimizer = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
+
+MOMENTUM = 0.9
+
+OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr),
-    "momentum": lambda parameters, lr: torch.optim.SGD(parameters, lr, momentum=0.9),
+    "momentum": lambda parameters, lr: torch.optim.SGD(parameters, lr, momentum=MOMENTUM),
     "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr),
 }
 
@@ -37,13 +41,14 @@ def fit(
     epochs: int | None = None,
     batch_size: int = 100,
     lr: float,
-    optimizer: str = "sgd",
+    optimizer: str | Optimizer = "sgd",
     schedule: str | Callable[[int], float] | None = None,
     loss_fn: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     seed: int = 0,
-    device: str = "cpu",
-    quantities: tuple[str, ...] = (),
+    device: str | torch.device = "cpu",
+    quantities: Sequence[str] = (),
     every: int = 1,
+    each_step: Callable[[int, nn.Module], object] | None = None,
     progress: bool | None = None,
 ) -> Record:
     """Train `model` in place on `split` and return what happened.
@@ -52,38 +57,32 @@ def fit(
         steps, epochs: how long; exactly one of them.
         batch_size: the last batch of an epoch may be smaller.
         lr: learning rate, times what `schedule` gives for the step.
-        optimizer: "sgd", "momentum" (0.9) or "adam".
+        optimizer: "sgd", "momentum" (0.9), "adam", or a function from parameters and learning rate to an optimizer.
         schedule: None, "linear" (to 0), "cosine", or a function from the step to a factor.
         loss_fn: of (logits (N, K), labels (N,)), averaged over the batch.
         seed: of the order of the batches, and of nothing else.
         quantities: more names from `QUANTITIES`: those of `unstuck.probes.watch`, and "test_loss" and
             "test_accuracy" after each epoch and at the end. "loss" and "accuracy" of the batch always come.
         every: record each `every`-th step.
+        each_step: called as `each_step(step, model)` after each update.
         progress: True or False; None shows a bar on a terminal only.
 
-    Training ends when a loss is not finite; `record.stopped` then says where. Raises ValueError for
-    arguments that do not fit, TypeError for steps, epochs, sizes and rates that are no numbers.
+    Training ends when a loss is not finite; `record.stopped` then says where. An interrupt (Ctrl-C) hands over what
+    there is: the exception's attribute `record` is the Record so far.
+
+    Raises ValueError for arguments that do not fit, TypeError for those of the wrong kind.
     """
-    if not isinstance(split.x_train, Tensor):
-        raise TypeError(f"split: expected torch tensors, got {type(split.x_train).__name__}; is it split.numpy()?")
-    n = len(split.x_train)
+    instance("model", model, nn.Module, "a torch.nn.Module")
+    n = check_split(split)
     if (steps is None) == (epochs is None):
         raise ValueError(f"steps, epochs: give exactly one, got steps={steps}, epochs={epochs}")
-    batch_size, every, seed = whole("batch_size", batch_size), whole("every", every), whole("seed", seed, least=0)
-    if batch_size > n:
-        raise ValueError(f"batch_size: expected at most {n} (the training examples), got {batch_size}")
-    if not isinstance(lr, Real):
-        raise TypeError(f"lr: expected a number, got {lr!r}")
-    if not (math.isfinite(lr) and lr >= 0):
-        raise ValueError(f"lr: expected a finite rate of at least 0, got {lr}")
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer: {optimizer!r} is not one of {sorted(OPTIMIZERS)}")
-    if isinstance(quantities, str):
-        raise TypeError(f"quantities: expected a sequence of names, got the string {quantities!r}")
-    quantities = tuple(quantities)
-    unknown = [name for name in quantities if name not in QUANTITIES]
-    if unknown:
-        raise ValueError(f"quantities: {unknown} are not among {sorted(QUANTITIES)}")
+    batch_size, every, seed = whole("batch_size", batch_size, most=n), whole("every", every), whole("seed", seed, 0)
+    lr = real("lr", lr, least=0)
+    optim_of = optimizer if callable(optimizer) else OPTIMIZERS[choice("optimizer", optimizer, OPTIMIZERS)]
+    quantities = check_quantities(quantities)
+    for name, function in (("loss_fn", loss_fn), ("each_step", each_step)):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name}: expected a function, got {function!r}")
     per_epoch = math.ceil(n / batch_size)
     steps = whole("epochs", epochs) * per_epoch if steps is None else whole("steps", steps)
     factor = schedule_factor(schedule, steps)
@@ -92,32 +91,43 @@ def fit(
 
     model.to(device)
     x, y = split.x_train.to(device), split.y_train.to(device)
-    optim = OPTIMIZERS[optimizer](model.parameters(), lr)
+    optim = instance("optimizer", optim_of(model.parameters(), lr), torch.optim.Optimizer, "a torch optimizer")
     watching = watch(model, every=every, quantities=probed) if probed else nullcontext(Record())
-    silent = not (sys.stderr.isatty() if progress is None else progress)
     with in_mode(model, training=True), watching as record:
-        for step, index in enumerate(tqdm(batches(n, batch_size, steps, seed), total=steps, disable=silent)):
-            optim.param_groups[0]["lr"] = lr * factor(step)
-            logits = model(x[index])  # (N, K)
-            loss = loss_fn(logits, y[index])
-            value = loss.item()
-            if step % every == 0:
-                record.add(step, "", "loss", value)
-                record.add(step, "", "accuracy", float((logits.argmax(1) == y[index]).float().mean()))
-            if not math.isfinite(value):
-                record.stopped = (step, f"the loss is {value}")
-                break
-            optim.zero_grad()
-            loss.backward()
-            optim.step()
-            if tested and ((step + 1) % per_epoch == 0 or step + 1 == steps):
-                _test(model, split, loss_fn, device, tested, record, step)
+        try:
+            order = tqdm(batches(n, batch_size, steps, seed), total=steps, disable=is_silent(progress))
+            for step, index in enumerate(order):
+                for group in optim.param_groups:
+                    group["lr"] = lr * factor(step)
+                logits = model(x[index])  # (N, K)
+                loss = loss_fn(logits, y[index])
+                value = loss.item()
+                if step % every == 0:
+                    record.add(step, "", "loss", value)
+                    record.add(step, "", "accuracy", float((logits.argmax(1) == y[index]).float().mean()))
+                if not math.isfinite(value):
+                    record.stopped = (step, f"the loss is {value}")
+                    break
+                optim.zero_grad()
+                loss.backward()
+                optim.step()
+                if each_step is not None:
+                    each_step(step, model)
+                if tested and ((step + 1) % per_epoch == 0 or step + 1 == steps):
+                    _test(model, split, loss_fn, device, tested, record, step)
+        except KeyboardInterrupt as interrupt:
+            interrupt.record = record  # filled by the watch on the way out
+            raise
     return record
 
 
 def batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[Tensor]:
     """`steps` index tensors: each epoch a new permutation of range(n), cut into batches."""
-    generator = torch.Generator().manual_seed(seed)
+    n, batch_size, steps = whole("n", n), whole("batch_size", batch_size), whole("steps", steps, least=0)
+    return _batches(n, batch_size, steps, torch.Generator().manual_seed(whole("seed", seed, least=0)))
+
+
+def _batches(n: int, batch_size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
     done = 0
     while True:
         for index in torch.randperm(n, generator=generator).split(batch_size):
@@ -128,16 +138,36 @@ def batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[Tensor]:
 
 
 def schedule_factor(schedule: str | Callable[[int], float] | None, steps: int) -> Callable[[int], float]:
-    """The function from the step to a factor on the rate that `fit`'s argument `schedule` means."""
+    """The function from the step to a factor on the learning rate that `fit`'s argument `schedule` means."""
     if schedule is None:
         return lambda step: 1.0
-    if schedule == "linear":
-        return lambda step: 1.0 - step / steps
-    if schedule == "cosine":
-        return lambda step: 0.5 * (1.0 + math.cos(math.pi * step / steps))
     if callable(schedule):
         return schedule
-    raise ValueError(f"schedule: expected None, 'linear', 'cosine' or a function, got {schedule!r}")
+    if choice("schedule", schedule, ("linear", "cosine")) == "linear":
+        return lambda step: 1.0 - step / steps
+    return lambda step: 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+
+def check_split(split: Split) -> int:
+    """How many training examples there are, all of them tensors."""
+    instance("split", split, Split, "an unstuck.data.Split")
+    if not isinstance(split.x_train, Tensor):
+        raise TypeError(f"split: expected torch tensors, got {type(split.x_train).__name__}; is it split.numpy()?")
+    return len(split.x_train)
+
+
+def check_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
+    """Names that a training loop, with its watch, can fill in."""
+    quantities = names("quantities", quantities, QUANTITIES)
+    for name in quantities:
+        if QUANTITIES[name].scope == "network" and name not in OWN_QUANTITIES:
+            raise ValueError(f"quantities: {name!r} belongs to the whole network, and no training loop fills it in")
+    return quantities
+
+
+def is_silent(progress: bool | None) -> bool:
+    """Whether a progress bar is off: None shows one on a terminal only."""
+    return not (sys.stderr.isatty() if progress is None else progress)
 
 
 @torch.no_grad()

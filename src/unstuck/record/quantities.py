@@ -17,9 +17,9 @@ class Quantity:
         scope: what it is measured on: the output of an activation, a layer's parameters, their gradients, or the
             update of one step. What belongs to the whole network ("network") the training loop fills in.
         measure: the name of its function in `unstuck.measure`; "" for the scope "network".
-        reduce: how observed steps are joined. "none": each step by itself. For a function that gives a number for
-            each unit, 1 where it is silent: "window", the share of units silent in each of the last steps, and
-            "ever", silent in all since the beginning.
+        reduce: how observed steps are joined. "none": each step by itself (a number for each unit: its mean). Where
+            the function gives each unit's share of zeros, 1 where it is silent: "window", the share of units silent
+            in all of the last `window` observed steps; "ever", in all since the beginning.
         healthy: `(low, high)`, or None where no band is known; `source` says where the band comes from.
         log: whether its axis is logarithmic.
     """
@@ -58,7 +58,7 @@ QUANTITIES: dict[str, Quantity] = {
         "fraction",
         "share of activations that are exactly 0",
         "activation",
-        measure="zero_fraction",
+        measure="zeros",
         healthy=(0.0, 0.85),
         source="rectifier networks lose accuracy only beyond about 85 % zeros (Glorot et al. 2011, figure 3)",
     ),
@@ -74,7 +74,7 @@ QUANTITIES: dict[str, Quantity] = {
         "fraction",
         "share of units that did not fire on any example in the last `window` observed steps",
         "activation",
-        measure="silent",
+        measure="zeros",
         reduce="window",
         healthy=(0.0, 0.1),
         source="our working limit: just below the 10 to 20 % that lecture notes call common in big networks",
@@ -84,7 +84,7 @@ QUANTITIES: dict[str, Quantity] = {
         "fraction",
         "share of units that have not fired on any example since the watch began",
         "activation",
-        measure="silent",
+        measure="zeros",
         reduce="ever",
         healthy=(0.0, 0.1),
         source="as for dead units",

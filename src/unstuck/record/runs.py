@@ -26,8 +26,8 @@ class Run:
 class Runs(list[Run]):
     """A list of `Run`s that knows the axes of its grid.
 
-    An axis is a setting that varies. Arrays have one axis for each, in the settings' order, where the runs are the full
-    product of these values in that order; otherwise they have shape (n,), a number a run.
+    An axis is a setting that varies. Arrays have one axis for each, in the order of the settings, where the runs
+    are the full product of these values in that order; otherwise they have shape (n,), a number a run.
     """
 
     def __init__(self, runs: Iterable[Run] = ()):
@@ -95,7 +95,7 @@ class Runs(list[Run]):
         return steps, values.reshape(*self.shape, len(steps))
 
     def each(self, function: Callable[[Run], float]) -> np.ndarray:
-        """What a function makes of each run, shaped by the axes: `runs.each(lambda run: accuracy(run.model, x, y))`."""
+        """A function of each run, shaped by the axes: `runs.each(lambda run: accuracy(run.model, x, y))`."""
         if not self:
             raise ValueError("runs: expected at least one, got none")
         values = np.array([function(run) for run in self])
@@ -107,7 +107,7 @@ class Runs(list[Run]):
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two settings are the same value; True is not 1, and what cannot be compared is the same only as itself."""
+    """Whether two settings are one value; True is not 1, and what cannot be compared is the same only as itself."""
     if a is b:
         return True
     if isinstance(a, bool) != isinstance(b, bool):
