@@ -15,8 +15,8 @@ help: ## list what make can do
 book: $(STAMP) ## build the website from the stored outputs
 	@$(BIN)/python tools/build.py
 
-test: $(STAMP) ## check everything: code, notebooks, text, website
-	@$(BIN)/python tools/check.py
+test: $(STAMP) ## check everything: code, notebooks, text, website (ONLY=package: that stage alone)
+	@$(BIN)/python tools/check.py $(ONLY)
 
 lab: $(STAMP) ## open the chapters in JupyterLab
 	cd book && ../$(BIN)/jupyter lab

@@ -1,5 +1,7 @@
 """What `make test` runs: every stage, whatever the others say, then one table and the exit code.
 
+`python tools/check.py package` (`make test ONLY=package`) runs the stages named, of those that `stages` lists.
+
 Without a browser tests/site skips what needs one, which is said last; where CI is set it fails instead.
 """
 
@@ -78,22 +80,23 @@ def environment() -> dict[str, str]:
     return {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONUNBUFFERED": "1"}
 
 
-def stages() -> list[Stage]:
-    """Everything that must hold, quickest first."""
+def stages() -> dict[str, Stage]:
+    """Everything that must hold, by the name with which `ONLY` asks for it, quickest first."""
     pytest = (PYTHON, "-m", "pytest")
     notebooks = tuple(str(path.relative_to(ROOT)) for path in sorted((ROOT / "book").glob("*.ipynb")))
     ruff = (PYTHON, "-m", "ruff")
-    found = [
-        Stage("lint", (*ruff, "check", ".")),
-        Stage("format", (*ruff, "format", "--check", ".")),
-        Stage("text of the book", (*pytest, "tests/book", *PARALLEL), pytest=True),
-        Stage("package", (*pytest, "tests/package", *PARALLEL), pytest=True),
-        Stage("website", (PYTHON, "tools/build.py", "--fresh")),
-        Stage("website in a browser", (*pytest, "tests/site", *PARALLEL), pytest=True),
-    ]
+    found = {
+        "lint": Stage("lint", (*ruff, "check", ".")),
+        "format": Stage("format", (*ruff, "format", "--check", ".")),
+        "types": Stage("types", (PYTHON, "-m", "mypy", "src")),
+        "text": Stage("text of the book", (*pytest, "tests/book", *PARALLEL), pytest=True),
+        "package": Stage("package", (*pytest, "tests/package", *PARALLEL), pytest=True),
+        "website": Stage("website", (PYTHON, "tools/build.py", "--fresh")),
+        "browser": Stage("website in a browser", (*pytest, "tests/site", *PARALLEL), pytest=True),
+    }
     if notebooks:
         command = (*pytest, *NOTEBOOK_FLAGS, *PARALLEL, "--dist=loadfile", *notebooks)
-        found.append(Stage("notebooks", command, pytest=True))
+        found["notebooks"] = Stage("notebooks", command, pytest=True)
     return found
 
 
@@ -109,8 +112,12 @@ def table(done: list[Stage]) -> str:
     return "\n".join(rows)
 
 
-def main() -> int:
-    done = stages()
+def main(only: list[str]) -> int:
+    known = stages()
+    if unknown := [name for name in only if name not in known]:
+        print(f"There is no stage {' or '.join(unknown)}; there are {', '.join(known)}.")
+        return 2
+    done = [stage for name, stage in known.items() if not only or name in only]
     for stage in done:
         stage.run()
     passed, failed, skipped = (
@@ -123,4 +130,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -13,7 +13,13 @@ from unstuck.arguments import instance, whole
 from unstuck.models import in_mode
 
 
-def trace(): ...
+def trace(model, x):
+    a = {}
+    h = x
+    for n, m in model.named_children():
+        h = m(h)
+        a[n] = h.detach()
+    return a
 
 
 @torch.no_grad()
