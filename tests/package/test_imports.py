@@ -19,7 +19,11 @@ MAY_IMPORT = {
     "unstuck.activations": set(),
     "unstuck.arguments": set(),
     "unstuck.claims": {"numpy"},
-    "unstuck.data": {"numpy", "torch", "unstuck.arguments"},
+    "unstuck.data": {f"unstuck.data.{name}" for name in ("embedded", "generated", "preprocessing", "split")},
+    "unstuck.data.embedded": {"numpy", "torch", "unstuck.data.split"},
+    "unstuck.data.generated": {"numpy", "torch", "unstuck.arguments", "unstuck.data.split"},
+    "unstuck.data.preprocessing": {"numpy", "torch", "unstuck.arguments", "unstuck.data.split"},
+    "unstuck.data.split": {"numpy", "torch", "unstuck.arguments"},
     "unstuck.ensemble": {
         *(
             "torch",
@@ -71,6 +75,7 @@ MAY_LOAD = {
     "unstuck": set(),
     "unstuck.record": {"numpy"},
     "unstuck.claims": {"numpy"},
+    "unstuck.data": {"numpy", "torch"},
     "unstuck.plots": HEAVY - {"torch", "anywidget", "ipywidgets", "pandas", "scipy"},
     "unstuck.scratch": {"numpy"},
     "unstuck.theory": {"numpy"},
