@@ -23,7 +23,7 @@ from tqdm import tqdm
 from unstuck.arguments import whole
 from unstuck.data import Split
 from unstuck.init import initialise
-from unstuck.models import ACTIVATIONS, NORMS, mlp
+from unstuck.models import NORMS, activation_module, mlp
 from unstuck.probes import ACTIVATION_QUANTITIES, UNSATURATED
 from unstuck.record import QUANTITIES, Record
 from unstuck.train import OPTIMIZERS, TEST_QUANTITIES, batches, schedule_factor
@@ -235,7 +235,7 @@ NEEDS_Z = ("prelu", "gelu", "silu", "maxout")  # the derivative of the others fo
 
 def _rooms(shape: Sequence[int], activation: str, norm: str | None) -> list[dict[str, int]]:
     """The buffers of each layer and their units: a; z where a cannot overwrite it; x, which is z before its norm."""
-    pieces = getattr(ACTIVATIONS[activation](), "pieces", 1)
+    pieces = getattr(activation_module(activation), "pieces", 1)
     z, x = activation in NEEDS_Z, norm is not None
     hidden = [{"a": h} | ({"z": pieces * h} if z else {}) | ({"x": pieces * h} if x else {}) for h in shape[1:-1]]
     return [*hidden, {"a": shape[-1]}]
@@ -474,7 +474,7 @@ class _Observer:
 
     def __init__(self, records: list[Record], activation: str, plan: _Plan):
         self.records, self.quantities, self.activation = records, plan.quantities, activation
-        self.band = UNSATURATED.get(ACTIVATIONS[activation])
+        self.band = UNSATURATED.get(type(activation_module(activation)))
         self.silent: dict[str, Tensor] = {}  # layer: observed steps since each unit fired (M, H), inf if it never did
         self.step = 0
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from unstuck.arguments import whole
 from unstuck.data import Split
-from unstuck.models import in_mode
+from unstuck.evaluate import in_mode
 from unstuck.probes import watch
 from unstuck.record import QUANTITIES, Record
 
