@@ -10,12 +10,12 @@ import torch
 from _timing import interleaved
 from torch.nn.functional import cross_entropy
 
-from unstuck.models import ACTIVATIONS, mlp
+from unstuck.models import ACTIVATIONS, activation_module, mlp
 
 
 def alone(name: str, repeats: int = 10):
     """A function that sends a tensor forward and backward through one activation."""
-    act = ACTIVATIONS[name]()
+    act = activation_module(name)
     z = torch.randn(1000, 2000 if name == "maxout" else 1000, requires_grad=True)
     grad = torch.randn(1000, 1000)
 

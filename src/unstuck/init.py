@@ -8,7 +8,7 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor, nn
 
-from unstuck.models import in_mode
+from unstuck.evaluate import in_mode
 from unstuck.theory import standard_deviation
 
 SCHEMES = ("zeros", "constant", "normal", "uniform", "lecun", "xavier", "he", "pytorch", "orthogonal", "lsuv", "rai")

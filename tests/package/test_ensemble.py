@@ -14,7 +14,7 @@ from unstuck import ensemble
 from unstuck.data import Split
 from unstuck.ensemble import FUNCTIONS, fit_many, memory_needed
 from unstuck.init import initialise
-from unstuck.models import ACTIVATIONS, mlp
+from unstuck.models import ACTIVATIONS, activation_module, mlp
 from unstuck.probes import DEFAULT
 from unstuck.record import Record
 from unstuck.train import fit
@@ -118,7 +118,7 @@ def test_schemes_scales_and_biases(split, activation):
 def test_slopes_at_kinks_and_ties_are_those_of_autograd(name):
     z = torch.arange(-3.0, 4.0).repeat(12)[:60].view(2, 5, 6)  # zeros, and equal pieces for maxout
     z[0, 0] = 1.0
-    act, forward, backward = ACTIVATIONS[name](), *FUNCTIONS[name]
+    act, forward, backward = activation_module(name), *FUNCTIONS[name]
     x = z.clone().requires_grad_()
     expected = torch.stack([act(part) for part in x])
     d = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
@@ -414,7 +414,7 @@ def test_progress(split, capsys, monkeypatch):
         ({"clip": "1"}, ValueError, "clip: .*got '1'"),
         ({"quantities": "loss"}, TypeError, "quantities: .*'loss'"),
         ({"quantities": ("grad_nrom",)}, ValueError, r"quantities: \['grad_nrom'\]"),
-        ({"shape": (D,)}, ValueError, "widths: expected at least two"),
+        ({"shape": (D,)}, ValueError, "widths: expected at least 2"),
         ({"shape": (D + 1, 4, K)}, ValueError, rf"shape: expected {D} inputs .*got \({D + 1}, 4, {K}\)"),
         ({"shape": (D, 4, K - 1)}, ValueError, f"shape: .*at least {K} outputs"),
         ({"grid": [member(), {"lr": 0.1}]}, ValueError, r"grid\[1\]: scheme: None is not one of"),

@@ -105,7 +105,7 @@ for name, activation in ACTIVATIONS.items():
         CASES[f"{name}, {shape}"] = (
             activation,
             shape,
-            of_torch or (lambda layer, name=name: models.ACTIVATIONS[name]()),
+            of_torch or (lambda layer, name=name: models.activation_module(name)),
         )
 
 every_case = pytest.mark.parametrize("case", CASES)
@@ -173,7 +173,7 @@ def test_the_activations_are_those_of_the_models():
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_derivative_at_zero_is_that_of_pytorch(name):
     z = torch.zeros((2, 4), dtype=torch.float64, requires_grad=True)
-    theirs = models.ACTIVATIONS[name]().double()(z)
+    theirs = models.activation_module(name).double()(z)
     theirs.sum().backward()
     layer = ACTIVATIONS[name]()
     np.testing.assert_array_equal(layer.forward(np.zeros((2, 4))), theirs.detach().numpy())
@@ -193,7 +193,7 @@ def test_pooling_gives_a_tie_to_the_first_as_pytorch_does():
 def test_large_inputs_neither_warn_nor_become_nan(name, dtype):
     z = np.array([[-1e4, -800.0, -90.0, -30.0], [1e4, 800.0, 90.0, 30.0]], dtype=dtype)
     layer = ACTIVATIONS[name]().astype(dtype)
-    theirs = models.ACTIVATIONS[name]().to(torch.from_numpy(z).dtype)(torch.from_numpy(z)).detach().numpy()
+    theirs = models.activation_module(name).to(torch.from_numpy(z).dtype)(torch.from_numpy(z)).detach().numpy()
     np.testing.assert_allclose(layer.forward(z), theirs, rtol=1e-5, atol=1e-12)
     assert np.isfinite(layer.backward(np.ones_like(theirs))).all()
 

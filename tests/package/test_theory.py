@@ -17,7 +17,7 @@ from scipy.special import ndtr
 from torch import nn
 
 from unstuck import theory
-from unstuck.models import ACTIVATIONS
+from unstuck.models import ACTIVATIONS, activation_module
 
 NAMES = [name for name in ACTIVATIONS if name != "maxout"]
 SMOOTH = ("sigmoid", "tanh", "gelu", "silu")
@@ -26,12 +26,12 @@ Q = (1e-4, 1.0, 50.0)
 
 def torch_function(name, z):
     with torch.no_grad():
-        return ACTIVATIONS[name]().double()(torch.as_tensor(z)).numpy()
+        return activation_module(name).double()(torch.as_tensor(z)).numpy()
 
 
 def torch_slope(name, z):
     z = torch.tensor(z, requires_grad=True)
-    ACTIVATIONS[name]().double()(z).sum().backward()
+    activation_module(name).double()(z).sum().backward()
     return z.grad.numpy()
 
 
@@ -140,7 +140,7 @@ def test_the_gain_is_where_one_is_a_fixed_point(name):
 def simulate(name, sigma_w, sigma_b, seed, width=400, depth=6):
     """q of each layer's z and the mean squared gradient of a random output with respect to it, (depth,) each."""
     generator = torch.Generator().manual_seed(seed)
-    act = ACTIVATIONS[name]()
+    act = activation_module(name)
     # the first layer's z is N(0, 1)
     z = torch.randn(width, generator=generator).requires_grad_()
     layers = [z]

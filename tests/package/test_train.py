@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from unstuck.data import Split
+from unstuck.evaluate import accuracy
 from unstuck.init import initialise
-from unstuck.models import accuracy, mlp
+from unstuck.models import mlp
 from unstuck.train import fit
 
 N, D, K = 50, 8, 3

@@ -1,0 +1,8 @@
+"""The book's data: embedded real images, two generators, and preprocessing; everything is a `Split`."""
+
+from unstuck.data.embedded import fashion, mnist
+from unstuck.data.generated import circle_and_cross, spirals
+from unstuck.data.preprocessing import standardise, whiten
+from unstuck.data.split import Split
+
+__all__ = ["Split", "circle_and_cross", "fashion", "mnist", "spirals", "standardise", "whiten"]

@@ -1,0 +1,9 @@
+"""The book's networks: plain PyTorch modules whose layers are named `linear1`, `act1`, `linear2`, ..."""
+
+from unstuck.activations import ACTIVATIONS
+from unstuck.models.activations import Maxout, activation_module
+from unstuck.models.convolutional import small_cnn
+from unstuck.models.parameters import count_parameters
+from unstuck.models.perceptron import NORMS, mlp
+
+__all__ = ["ACTIVATIONS", "NORMS", "Maxout", "activation_module", "count_parameters", "mlp", "small_cnn"]

@@ -1,0 +1,45 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from unstuck.arguments import choice, wholes
+from unstuck.models.activations import activation_module, pieces_of
+
+NORMS = ("batch", "layer")
+
+
+def mlp(
+    widths: Sequence[int], activation: str | Callable[[], nn.Module] = "relu", *, norm: str | None = None
+) -> nn.Sequential:
+    """A multilayer perceptron: `flatten`, then `linear1`, (`norm1`,) `act1`, ..., ending with a linear layer.
+
+    Args:
+        widths: features of input, hidden layers and output, e.g. `(784, 64, 64, 10)`.
+        activation: a name in `ACTIVATIONS`, or what makes a module when called without arguments, such as
+            `nn.Softplus`. Maxout widens the linear layer before it, "maxout" to double.
+        norm: None, "batch" or "layer": a normalisation before each activation.
+
+    From (N, D) or images of D values to (N, K). Weights are PyTorch's defaults, from the global random state: call
+    `unstuck.init.initialise` next. Raises TypeError for what is of the wrong kind, ValueError for unknown names,
+    fewer than two widths and widths below 1.
+    """
+    widths = wholes("widths", widths, count=2)
+    activation_module(activation)  # checked also where no hidden layer uses it
+    if norm is not None:
+        choice("norm", norm, NORMS)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    for i, (fan_in, fan_out) in enumerate(pairwise(widths[:-1]), start=1):
+        act = activation_module(activation)
+        features = fan_out * pieces_of(act)
+        layers[f"linear{i}"] = nn.Linear(fan_in, features)
+        if norm is not None:
+            layers[f"norm{i}"] = nn.BatchNorm1d(features) if norm == "batch" else nn.LayerNorm(features)
+        layers[f"act{i}"] = act
+    layers[f"linear{len(widths) - 1}"] = nn.Linear(widths[-2], widths[-1])
+    return nn.Sequential(layers)
