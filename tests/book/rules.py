@@ -227,6 +227,59 @@ def exemptions(nb) -> Iterator[str]:
                 yield f"cell {number}: raises-exception, but the text names no error that it shows"
 
 
+def covered(nb) -> Iterator[str]:
+    """What a training-dependent cell shows in numbers is what some claim measures.
+
+    Of a shown value the names count that it is made of, with those it was assigned from in the same cell; of a claim
+    those of `measured`, likewise. Names of the set-up cell and of functions say nothing.
+    """
+    parsed = dict(trees(nb))
+    first = min(parsed, default=0)
+    common = {node.id for node in ast.walk(parsed[first]) if isinstance(node, ast.Name)} if parsed else set()
+    claimed = set()
+    for tree in parsed.values():
+        for call in calls_of(tree, "claim"):
+            measured = [keyword.value for keyword in call.keywords if keyword.arg == "measured"]
+            claimed |= set().union(*(made_of(value, tree) for value in measured)) - common
+    for number, cell in code_cells(nb):
+        if IGNORE not in tags(cell) or number not in parsed or has_call(cell, "interact"):
+            continue
+        tree = parsed[number]
+        shown = [argument for name in ("print", "display") for call in calls_of(tree, name) for argument in call.args]
+        last = tree.body[-1] if tree.body else None
+        shown += [last.value] if isinstance(last, ast.Expr) else []
+        for value in shown:
+            if isinstance(value, ast.Constant) or any(
+                calls_of(value, name) for name in ("claim", "print", "display")
+            ):
+                continue
+            names = made_of(value, tree) - common
+            if not names & claimed:
+                yield f"cell {number}: no claim measures what it shows and training decides: {ast.unparse(value)[:60]}"
+
+
+def calls_of(tree: ast.AST, name: str) -> list[ast.Call]:
+    """The calls of a function, by the last part of its name."""
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [call for call in found if ast.unparse(call.func).split(".")[-1] == name]
+
+
+def made_of(value: ast.AST, tree: ast.Module) -> set[str]:
+    """The names in an expression, and those in what these were assigned in the same cell."""
+    names, waiting = set(), {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
+    while waiting:
+        name = waiting.pop()
+        names.add(name)
+        for node in ast.walk(tree):
+            targets = getattr(node, "targets", [getattr(node, "target", None)])
+            if isinstance(node, ast.Assign | ast.AugAssign | ast.For) and any(
+                isinstance(part, ast.Name) and part.id == name for target in targets for part in ast.walk(target)
+            ):
+                source = node.iter if isinstance(node, ast.For) else node.value
+                waiting |= {part.id for part in ast.walk(source) if isinstance(part, ast.Name)} - names
+    return names
+
+
 def exercises(nb) -> Iterator[str]:
     """Every exercise has a label, and a solution that is folded and holds executed code."""
     asked, solved, inside = [], {}, None
@@ -293,6 +346,7 @@ RULES = (
     budget,
     figures,
     exemptions,
+    covered,
     exercises,
     chapter_wording,
 )

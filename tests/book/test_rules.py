@@ -47,6 +47,12 @@ def test_a_good_chapter_passes(rule):
     assert list(rule(good())) == []
 
 
+def test_what_a_claim_measures_may_be_shown_in_another_form():
+    nb = good()
+    nb.cells[4].source = "loss = 0.5\nrows = {'all': loss}\nfor name in rows:\n    print(name, rows[name])\nrows"
+    assert list(rules.covered(nb)) == []
+
+
 def source(cell, text):
     def change(nb):
         nb.cells[cell].source = text
@@ -152,6 +158,10 @@ BROKEN = [
     (rules.exemptions, metadata(2, tags=["nbval-skip"]), "not among"),
     (rules.exemptions, metadata(2, tags=["nbval-ignore-outputs"]), "not among"),
     (rules.exemptions, metadata(2, tags=["raises-exception"]), "names no error"),
+    (rules.covered, source(4, "loss, gain = 0.5, 2.0\nprint(loss)\nprint(gain)"), "decides: gain"),
+    (rules.covered, source(4, "loss, rows = 0.5, [2.0]\nrows"), "decides: rows"),
+    (rules.covered, source(4, "loss, rows = 0.5, [2.0]\ndisplay(table(rows))"), "decides: table"),
+    (rules.covered, add(5, "\nprint(other)"), "decides: other"),
     (rules.exercises, without(9), "no code cell"),
     (rules.exercises, without(8), "has no solution"),
     (rules.exercises, without(7), "belongs to no exercise"),
