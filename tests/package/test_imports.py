@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "unstuck"
-SCRATCH = ("activations", "check", "convolution", "layer", "linear", "losses", "network", "norm")
+SCRATCH = ("activations", "arrays", "check", "convolution", "layer", "linear", "losses", "network", "norm")
+THEORY = ("finite_width", "gaussian", "signals", "starts")
 # the standard library is free to all; a new module needs a row
 MAY_IMPORT = {
     "unstuck": set(),
     "unstuck.activations": set(),
     "unstuck.arguments": set(),
-    "unstuck.claims": {"numpy"},
+    "unstuck.claims": {"numpy", "scipy", "unstuck.arguments"},
     "unstuck.data": {"numpy", "torch", "unstuck.arguments"},
     "unstuck.ensemble": {
         *(
@@ -33,8 +34,8 @@ MAY_IMPORT = {
         ),
         "unstuck.train",
     },
-    "unstuck.explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "traitlets"},
-    "unstuck.init": {"torch", "unstuck.models", "unstuck.theory"},
+    "unstuck.explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "traitlets", "unstuck.arguments"},
+    "unstuck.init": {"torch", "unstuck.arguments", "unstuck.models", "unstuck.theory"},
     "unstuck.models": {"torch"},
     "unstuck.plots": {"matplotlib", "numpy", "unstuck.claims", "unstuck.record"},
     "unstuck.probes": {"numpy", "torch", "unstuck.record"},
@@ -42,19 +43,31 @@ MAY_IMPORT = {
     "unstuck.record.quantities": set(),
     "unstuck.record.record": {"numpy", "pandas", "unstuck.arguments", "unstuck.record.quantities"},
     "unstuck.record.runs": {"numpy", "unstuck.record.record"},
-    "unstuck.scratch": {f"unstuck.scratch.{name}" for name in SCRATCH},
-    "unstuck.scratch.activations": {"numpy", "unstuck.scratch.layer"},
-    "unstuck.scratch.check": {"numpy", "unstuck.scratch.network"},
-    "unstuck.scratch.convolution": {"numpy", "unstuck.scratch.layer", "unstuck.scratch.linear"},
-    "unstuck.scratch.layer": {"numpy"},
-    "unstuck.scratch.linear": {"numpy", "unstuck.scratch.layer"},
-    "unstuck.scratch.losses": {"numpy", "unstuck.scratch.activations"},
-    "unstuck.scratch.network": {
-        *("numpy", "unstuck.arguments", "unstuck.record", "unstuck.scratch.activations", "unstuck.scratch.layer"),
-        *("unstuck.scratch.linear", "unstuck.scratch.losses"),
+    "unstuck.scratch": {f"unstuck.scratch.{name}" for name in SCRATCH} - {"unstuck.scratch.arrays"},
+    "unstuck.scratch.activations": {
+        *("numpy", "scipy", "unstuck.activations", "unstuck.arguments", "unstuck.scratch.arrays"),
+        "unstuck.scratch.layer",
     },
-    "unstuck.scratch.norm": {"numpy", "unstuck.scratch.layer"},
-    "unstuck.theory": {"numpy", "unstuck.arguments", "unstuck.scratch.activations"},
+    "unstuck.scratch.arrays": {"numpy", "unstuck.arguments"},
+    "unstuck.scratch.check": {"numpy", "unstuck.arguments", "unstuck.scratch.arrays", "unstuck.scratch.network"},
+    "unstuck.scratch.convolution": {"numpy", "unstuck.arguments", "unstuck.scratch.arrays", "unstuck.scratch.layer"},
+    "unstuck.scratch.layer": {"numpy", "unstuck.arguments", "unstuck.scratch.arrays"},
+    "unstuck.scratch.linear": {"numpy", "unstuck.arguments", "unstuck.scratch.arrays", "unstuck.scratch.layer"},
+    "unstuck.scratch.losses": {
+        *("numpy", "unstuck.arguments", "unstuck.scratch.activations", "unstuck.scratch.arrays"),
+    },
+    "unstuck.scratch.network": {
+        *("numpy", "unstuck.arguments", "unstuck.record", "unstuck.scratch.activations", "unstuck.scratch.arrays"),
+        *("unstuck.scratch.layer", "unstuck.scratch.linear", "unstuck.scratch.losses"),
+    },
+    "unstuck.scratch.norm": {"numpy", "unstuck.arguments", "unstuck.scratch.layer"},
+    "unstuck.theory": {f"unstuck.theory.{name}" for name in THEORY},
+    "unstuck.theory.finite_width": {"unstuck.arguments"},
+    "unstuck.theory.gaussian": {"numpy", "unstuck.arguments", "unstuck.scratch.activations"},
+    "unstuck.theory.signals": {
+        *("numpy", "scipy", "unstuck.arguments", "unstuck.scratch.activations", "unstuck.theory.gaussian"),
+    },
+    "unstuck.theory.starts": {"scipy", "unstuck.arguments"},
     "unstuck.train": {
         "torch",
         "tqdm",
@@ -72,8 +85,8 @@ MAY_LOAD = {
     "unstuck.record": {"numpy"},
     "unstuck.claims": {"numpy"},
     "unstuck.plots": HEAVY - {"torch", "anywidget", "ipywidgets", "pandas", "scipy"},
-    "unstuck.scratch": {"numpy"},
-    "unstuck.theory": {"numpy"},
+    "unstuck.scratch": {"numpy", "scipy"},
+    "unstuck.theory": {"numpy", "scipy"},
     "unstuck.train": {"numpy", "torch"},
     "unstuck.explore": HEAVY - {"torch", "pandas", "scipy"},
 }
@@ -140,7 +153,7 @@ def state():
         list(warnings.filters),
     ]
 
-import ipywidgets  # adds filters of its own
+import ipywidgets, scipy.optimize, scipy.special  # add filters of their own
 before = state()
 import {", ".join(sorted(MAY_IMPORT))}
 print([was == now for was, now in zip(before, state())])
