@@ -13,6 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "unstuck"
 SCRATCH = ("activations", "check", "convolution", "layer", "linear", "losses", "network", "norm")
+PLOTS = ("comparisons", "curves", "distributions", "drawing", "maps", "panels", "series", "style", "tables")
 # the standard library is free to all; a new module needs a row
 MAY_IMPORT = {
     "unstuck": set(),
@@ -36,7 +37,47 @@ MAY_IMPORT = {
     "unstuck.explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "traitlets"},
     "unstuck.init": {"torch", "unstuck.models", "unstuck.theory"},
     "unstuck.models": {"torch"},
-    "unstuck.plots": {"matplotlib", "numpy", "unstuck.claims", "unstuck.record"},
+    "unstuck.plots": {f"unstuck.plots.{name}" for name in PLOTS} - {"unstuck.plots.drawing", "unstuck.plots.series"},
+    "unstuck.plots.comparisons": {
+        *("matplotlib", "numpy", "unstuck.arguments", "unstuck.plots.curves", "unstuck.plots.drawing"),
+        *("unstuck.plots.series", "unstuck.plots.style"),
+    },
+    "unstuck.plots.curves": {
+        *("matplotlib", "numpy", "unstuck.arguments", "unstuck.plots.drawing", "unstuck.plots.series"),
+        "unstuck.plots.style",
+    },
+    "unstuck.plots.distributions": {
+        *(
+            "matplotlib",
+            "numpy",
+            "unstuck.arguments",
+            "unstuck.claims",
+            "unstuck.plots.series",
+            "unstuck.plots.style",
+        ),
+    },
+    "unstuck.plots.drawing": {
+        *(
+            "matplotlib",
+            "numpy",
+            "unstuck.arguments",
+            "unstuck.plots.series",
+            "unstuck.plots.style",
+            "unstuck.record",
+        ),
+    },
+    "unstuck.plots.maps": {
+        *("matplotlib", "numpy", "unstuck.arguments", "unstuck.plots.drawing", "unstuck.plots.series"),
+        *("unstuck.plots.style", "unstuck.record"),
+    },
+    "unstuck.plots.panels": {
+        *("matplotlib", "numpy", "unstuck.arguments", "unstuck.plots.series", "unstuck.plots.style"),
+    },
+    "unstuck.plots.series": {"numpy", "unstuck.arguments", "unstuck.record"},
+    "unstuck.plots.style": {"matplotlib", "unstuck.activations", "unstuck.arguments", "unstuck.record"},
+    "unstuck.plots.tables": {
+        *("numpy", "unstuck.arguments", "unstuck.claims", "unstuck.plots.series", "unstuck.record"),
+    },
     "unstuck.probes": {"numpy", "torch", "unstuck.record"},
     "unstuck.record": {"unstuck.record.quantities", "unstuck.record.record", "unstuck.record.runs"},
     "unstuck.record.quantities": set(),
