@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from numbers import Integral, Real
-from typing import Any, TypeVar
-
-Kind = TypeVar("Kind")
+from typing import Any
 
 
 def whole(name: str, value: Any, least: int | None = 1, most: int | None = None) -> int:
@@ -95,7 +93,7 @@ def names(name: str, values: Iterable[str], known: Collection[str] | None = None
     return found
 
 
-def instance(name: str, value: Any, kind: type[Kind] | tuple[type[Kind], ...], expected: str) -> Kind:
+def instance(name: str, value: Any, kind: Any, expected: str) -> Any:
     """`value`, which must be of a class; `expected` says it in words, "a torch.nn.Module"."""
     if not isinstance(value, kind):
         raise TypeError(f"{name}: expected {expected}, got {short(value)}")

@@ -59,7 +59,7 @@ class Claim:
         if self.interval is not None:
             low, high = (number(end, digits - 1) for end in self.interval)
             return f"{mean}, {INTERVAL} {low} to {high} (n = {self.n})"
-        return mean if self.n == 1 else f"{mean} ± {number(self.std, 2)} (n = {self.n})"
+        return mean if self.std is None else f"{mean} ± {number(self.std, 2)} (n = {self.n})"
 
     def _lines(self) -> list[tuple[str, str]]:
         """What stands below the statement: a word and a value a line."""
@@ -197,7 +197,7 @@ def _between(mean: float, at_least, at_most) -> tuple[bool, str]:
 
 def _interval(mean: float, std: float | None, n: int) -> tuple[float, float]:
     """The ends of Student's t interval of a mean of n values with standard deviation `std`."""
-    if n < 3:
+    if std is None or n < 3:
         raise ValueError(f"measured: expected at least 3 values (one a seed) with within, got {n}")
     from scipy.special import stdtrit  # on call: every page imports `claim`, few need this
 

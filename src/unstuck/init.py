@@ -15,6 +15,8 @@ from unstuck.theory import standard_deviation
 SCHEMES = ("zeros", "constant", "normal", "uniform", "lecun", "xavier", "he", "pytorch", "orthogonal", "lsuv", "rai")
 """The schemes that `initialise` knows."""
 
+Weighted = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+
 SPREADING = ("constant", "normal", "uniform")  # those that need `scale`
 SCALABLE = ("lecun", "xavier", "he", "orthogonal")  # those that take `gain`
 
@@ -28,11 +30,10 @@ def fans(weight: Tensor) -> tuple[int, int]:
     return weight.shape[1] * positions, weight.shape[0] * positions
 
 
-def weighted_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def weighted_layers(model: nn.Module) -> list[tuple[str, Weighted]]:
     """The linear and convolutional layers, in the order in which they are registered."""
     instance("model", model, nn.Module, "a torch.nn.Module")
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Weighted)]
 
 
 @torch.no_grad()
@@ -96,6 +97,7 @@ def initialise(
     _check_assignable(layers)
 
     generator = torch.Generator().manual_seed(seed)
+    spread = 0.0 if scale is None else scale
     for _, layer in layers:
         if scheme == "rai":
             _fill_rai(layer, generator)
@@ -104,19 +106,19 @@ def initialise(
             for parameter in layer.parameters(recurse=False):
                 _fill(parameter, "uniform", fans(layer.weight)[0] ** -0.5, None, generator)
             continue
-        _fill(layer.weight, scheme, scale, gain, generator)
+        _fill(layer.weight, scheme, spread, gain, generator)
         if layer.bias is None or bias is None:
             continue
-        if bias == "like weights":
-            _fill(layer.bias, scheme, scale, gain, generator)
+        if isinstance(bias, str):
+            _fill(layer.bias, scheme, spread, gain, generator)
         else:
             layer.bias.fill_(bias)
-    if scheme == "lsuv":
+    if x is not None:
         _scale_to_unit_variance(model, layers, x)
     return model
 
 
-def _check_assignable(layers: list[tuple[str, nn.Module]]) -> None:
+def _check_assignable(layers: list[tuple[str, Weighted]]) -> None:
     """Refuse layers in which assigning a weight or bias does not change what they compute."""
     for name, layer in layers:
         own = dict(layer.named_parameters(recurse=False))
@@ -131,7 +133,7 @@ def _check_assignable(layers: list[tuple[str, nn.Module]]) -> None:
             )
 
 
-def _fill(weight: Tensor, scheme: str, scale: float | None, gain: float | None, generator: torch.Generator) -> None:
+def _fill(weight: Tensor, scheme: str, scale: float, gain: float | None, generator: torch.Generator) -> None:
     # drawn on the CPU, so that a seed means the same weights on every device
     draw = torch.empty(weight.shape, dtype=weight.dtype)
     if scheme == "zeros":
@@ -149,7 +151,7 @@ def _fill(weight: Tensor, scheme: str, scale: float | None, gain: float | None, 
     weight.copy_(draw)
 
 
-def _fill_rai(layer: nn.Module, generator: torch.Generator) -> None:
+def _fill_rai(layer: Weighted, generator: torch.Generator) -> None:
     """One entry of each unit's (weights, bias) from Beta(2, 1), the others N(0, 0.6007^2 / fan-in).
 
     Lu, Shin, Su & Karniadakis 2019, algorithm 1.
@@ -166,7 +168,9 @@ def _fill_rai(layer: nn.Module, generator: torch.Generator) -> None:
         layer.bias.copy_(rows[:, fan_in])
 
 
-def _scale_to_unit_variance(model: nn.Module, layers, x: Tensor, tolerance: float = 0.02, tries: int = 10) -> None:
+def _scale_to_unit_variance(
+    model: nn.Module, layers: list[tuple[str, Weighted]], x: Tensor, tolerance: float = 0.02, tries: int = 10
+) -> None:
     """Divide each layer's weights by the standard deviation of its output on `x`, in the order in which they run."""
     spread: dict[str, float] = {}
 
@@ -180,13 +184,14 @@ def _scale_to_unit_variance(model: nn.Module, layers, x: Tensor, tolerance: floa
             unused = [name for name, _ in layers if name not in spread]
             if unused:
                 raise ValueError(f"x: layers {unused} have no output on this batch")
+            weights = {name: layer.weight for name, layer in layers}
             for name in list(spread):
                 for _ in range(tries):
                     if not (math.isfinite(spread[name]) and spread[name] > 0):
                         raise ValueError(f"x: layer {name!r} has standard deviation {spread[name]} on this batch")
                     if abs(spread[name] - 1) < tolerance:
                         break
-                    model.get_submodule(name).weight.div_(spread[name])
+                    weights[name].div_(spread[name])
                     model(x)
                 else:
                     raise ValueError(f"x: layer {name!r} does not reach unit variance on this batch")

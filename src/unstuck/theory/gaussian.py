@@ -30,6 +30,10 @@ def expectation(function: Function, q: float = 1.0) -> float:
     return float(weights @ values)
 
 
+def _squared(f: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda z: f(z) ** 2
+
+
 def mean(activation: str, q: float = 1.0) -> float:
     """E[f(z)], z ~ N(0, q)."""
     parts = _parts(activation)
@@ -39,7 +43,7 @@ def mean(activation: str, q: float = 1.0) -> float:
 def second_moment(activation: str, q: float = 1.0) -> float:
     """E[f(z)^2], z ~ N(0, q): for ReLU q / 2 (He et al. 2015, their forward case)."""
     parts = _parts(activation)
-    return sum(expectation(lambda z, f=f: f(z) ** 2, q) for f, _ in parts) / len(parts)
+    return sum(expectation(_squared(f), q) for f, _ in parts) / len(parts)
 
 
 def slope_moment(activation: str, q: float = 1.0) -> float:
@@ -48,7 +52,7 @@ def slope_moment(activation: str, q: float = 1.0) -> float:
     Of "maxout" it is the sum over both z of a unit.
     """
     parts = _parts(activation)
-    return sum(expectation(lambda z, slope=slope: slope(z) ** 2, q) for _, slope in parts) / len(parts)
+    return sum(expectation(_squared(slope), q) for _, slope in parts) / len(parts)
 
 
 def gain(activation: str) -> float:
