@@ -772,7 +772,7 @@ def test_a_backward_after_the_end_is_not_recorded():
     rows = record.rows
     loss.backward()
     assert record.rows == rows and "grad_norm" not in record.quantities()
-    assert watcher.marks and not any(mark.hooks_dict_ref() for mark in watcher.marks)
+    assert watcher.gradients.marks and not any(mark.hooks_dict_ref() for mark in watcher.gradients.marks)
 
 
 def test_marks_on_graphs_do_not_pile_up():
@@ -783,7 +783,7 @@ def test_marks_on_graphs_do_not_pile_up():
         marks = []
         for _ in range(50):
             model(X)
-            marks.append(len(watcher.marks))
+            marks.append(len(watcher.gradients.marks))
         assert marks[1] == marks[-1] < 10
 
 

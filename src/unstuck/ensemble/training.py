@@ -424,10 +424,11 @@ class _Population:
             kind = module.of if isinstance(module, Leaf) else module
             if parts.may_be_activation(kind) and self.log.activation:
                 a = parts.measurable(output)
-                unit_axis = 2 if a.ndim < 4 or axis.first else a.ndim - 1
+                layer = parts.call_name(name, calls)
+                unit_axis = 1 + axis.of(layer, a[0])  # that of one network
                 signal = measure.Signal(a, kind=type(kind).__name__, unit_axis=unit_axis, members=True)
-                self.log.see(parts.call_name(name, calls), signal)
-            axis.see(kind)
+                self.log.see(layer, signal)
+            axis.see(kind, output.ndim - 1)
 
         def hook(name: str) -> Callable:
             return lambda module, args, output: see(name, module, output)
