@@ -170,6 +170,7 @@ class Measured:
     def look(self, layers: Mapping[str, nn.Module]) -> None:
         """The model has these now, by name."""
         known = self.layers.keys() - self.undecided.keys()
+        self.axis.known.clear()
         layers = {name: module for name, module in layers.items() if id(module) not in self.refused}
         self.layers = {id(module): (name, module) for name, module in layers.items()}
         self.undecided = {
@@ -288,12 +289,12 @@ class Structure:
     """What a model is made of, to notice when a part of it has been replaced."""
 
     def __init__(self, model: nn.Module):
-        self.seen = [
-            (m._modules, [*m._modules.values()], m._parameters, [*m._parameters.keys()]) for m in model.modules()
-        ]
+        self.seen = [(module, *self._of(module)) for module in model.modules()]
+
+    @staticmethod
+    def _of(module: nn.Module) -> tuple[list, list]:
+        return [*module._modules.values()], [*module._parameters.keys()]
 
     def holds(self) -> bool:
-        return all(
-            [*modules.values()] == children and [*parameters.keys()] == names
-            for modules, children, parameters, names in self.seen
-        )
+        """Whether it is what it was."""
+        return all(self._of(module) == (children, names) for module, children, names in self.seen)

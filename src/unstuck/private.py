@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,11 @@ def transform() -> str:
     if torch.jit.is_tracing():
         return "torch.jit.trace"
     return "a mode of fake tensors" if torch._guards.active_fake_mode() is not None else ""
+
+
+def plain_tensors() -> AbstractContextManager:
+    """Within it a tensor class of the user's own is not told what is done with it."""
+    return torch._C.DisableTorchFunctionSubclass()
 
 
 def is_compiled(model: nn.Module) -> bool:

@@ -67,16 +67,14 @@ class Gradients:
         ends = list(parts.tensors(output))
         bases = [base for end in ends if (base := private.base(end)) is not None]
         for node in parts.nodes([ends, bases]):
-            self.marks.append(node.register_prehook(partial(self._reached, step)))
+            begins = partial(self.attempt, "the beginning of a backward pass", self._backward_begins, step)
+            self.marks.append(node.register_prehook(begins))
 
     def stop(self) -> None:
         for mark in self.marks:
             mark.remove()
 
-    def _reached(self, step: Step, grad_outputs) -> None:
-        self.attempt("the beginning of a backward pass", self._backward_begins, step)
-
-    def _backward_begins(self, step: Step) -> None:
+    def _backward_begins(self, step: Step, grad_outputs: tuple) -> None:
         task = private.backward_pass()
         if step.backward == task:  # another output of the model in the same backward pass: once is enough
             return
@@ -111,10 +109,11 @@ class Updates:
 
     Args:
         missed: where the numbers of the steps are put whose update never came.
+        fail: how it is noted that an update cannot be measured: `fail(what, error)`.
     """
 
-    def __init__(self, log: Log, missed: list[int]):
-        self.log, self.missed = log, missed
+    def __init__(self, log: Log, missed: list[int], fail: Callable[[str, Exception], None]):
+        self.log, self.missed, self.fail = log, missed, fail
         self.step: Step | None = None  # the step whose update has not been measured
         self.copies: list[Tensor] = []  # the parameters at its start
         self.versions: list[int] = []
@@ -161,6 +160,9 @@ class Updates:
     def _reduced(self, step: Step, now: list, there: list[bool]) -> tuple[Step, list[Tensor]]:
         """What is left of an open step when parts of the model have been replaced: layers that are there in full."""
         layers = [all(group) for group in step.grouped(there)]
+        for layer, keep in zip(step.layers, layers, strict=True):
+            if not keep:
+                self.fail(f"the update of {layer!r}", LookupError(f"replaced after step {step.number}"))
         each = [keep for keep, (_, _, names) in zip(layers, step.groups, strict=True) for _ in names]
 
         def kept(values: Sequence, which: Sequence[bool]) -> list:

@@ -54,7 +54,7 @@ class Watcher:
         self.measured = parts.Measured(chosen=layers is not None)
         self.unseen = FunctionalActivations(self.measured)
         self.gradients = Gradients(self.log, self.attempt)
-        self.updates = Updates(self.log, self.meta["no_update"])
+        self.updates = Updates(self.log, self.meta["no_update"], self.fail)
         self.arrays: dict[tuple[int, str, str], Tensor] = {}
         self.handles: list = []
         self._look()
@@ -125,13 +125,14 @@ class Watcher:
                 self.attempt("functional activations", self.unseen.enter, module)
 
     def _after(self, module: nn.Module, given, output) -> None:
-        name = self.attempt("finding the activations", self.measured.leave, module, given, output)
-        if name is not None:
-            self.attempt(f"the activation {name!r}", self._activation, name, module, output)
-        if not self.unseen.done:
-            self.attempt("functional activations", self.unseen.leave, module, output)
-        if module is self.model:
-            self._forward_ends(output)
+        with private.plain_tensors():
+            name = self.attempt("finding the activations", self.measured.leave, module, given, output)
+            if name is not None:
+                self.attempt(f"the activation {name!r}", self._activation, name, module, output)
+            if not self.unseen.done:
+                self.attempt("functional activations", self.unseen.leave, module, output)
+            if module is self.model:
+                self._forward_ends(output)
 
     # --- an observed step ---
 
@@ -172,6 +173,9 @@ class Watcher:
         self.groups = parts.parameters(self.model)
         for layer in (*self.measured.names(), *(layer for layer, _, _ in self.groups)):
             self.meta["kinds"][layer] = type(modules[layer]).__name__
+        for name, module in modules.items():
+            if isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.children()):
+                self.fail(f"the inside of {name!r}", TypeError("scripted code calls no hooks"))
 
     def _look_again(self) -> None:
         if not self.structure.holds():
@@ -219,7 +223,7 @@ class Watcher:
 
     def fill(self, record: Record) -> None:
         """Everything collected, as rows: the only place where the host waits for the device."""
-        record.meta["unseen"] = self.unseen.listed()
+        record.meta["unseen"] = self.attempt("functional activations", self.unseen.listed) or []
         self.log.fill([record], self.attempt)
         self.attempt("the arrays", self._fill_arrays, record)
 
