@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from unstuck import measure, parts
 from unstuck.arguments import instance, whole
@@ -148,12 +149,17 @@ def dead_units(
             handles.append(module.register_forward_pre_hook(enter))
             handles.append(module.register_forward_hook(leave))
         with in_mode(model, training=False):
-            # one example with a graph: it tells which modules are activations, and where their units lie
-            for i, batch in enumerate((x[:1], *x[1:].split(batch_size))):
+            batches = x.split(batch_size)
+            try:  # the graph tells which modules are activations, and where their units lie; it need not hold tensors
+                with torch.enable_grad(), saved_tensors_hooks(lambda tensor: None, lambda nothing: nothing):
+                    model(batches[0])
+            except Exception:  # a model that computes gradients itself, or is not made for them
+                silent.clear()
                 calls.clear()
-                if i == 0 or len(batch):
-                    with torch.set_grad_enabled(i == 0):
-                        model(batch)
+                model(batches[0])
+            for batch in batches[1:]:
+                calls.clear()
+                model(batch)
     finally:
         for handle in handles:
             handle.remove()

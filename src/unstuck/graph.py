@@ -93,7 +93,7 @@ def _axis(node: Node, output: int, seen: set[tuple[Node, int]], depth: int) -> i
     if depth == 0 or not here or name == LEAF or (node, output) in seen:
         return None
     seen.add((node, output))
-    if name in CHANNELS and here[0] != 1:  # an instance norm is a batch norm of one example
+    if name in CHANNELS and not (name.endswith("BatchNorm") and here[0] == 1):  # an instance norm: of one example
         return 1
     if name in FEATURES:
         return len(here) - 1
@@ -109,22 +109,26 @@ def _axis(node: Node, output: int, seen: set[tuple[Node, int]], depth: int) -> i
 
 def _moved(node: Node, name: str, axis: int, before: tuple[int, ...], here: tuple[int, ...]) -> int | None:
     """Where `axis` of a tensor of shape `before` lies behind a node that made the shape `here` of it."""
-    size, right = before[axis], axis - len(before)
     if name == "Permute":
         return [_signed(dim) % len(here) for dim in node._saved_dims].index(axis)
     if name == "Transpose":
         pair = [_signed(dim) % len(here) for dim in (node._saved_dim0, node._saved_dim1)]
         return pair[1 - pair.index(axis)] if axis in pair else axis
-    if name == "T":
-        return len(here) - 1 - axis
     if name in ("View", "UnsafeView", "ReshapeAlias", "AsStrided"):
         inner = math.prod(before[axis + 1 :])
-        fits = [i for i, n in enumerate(here) if n == size and math.prod(here[i + 1 :]) == inner]
+        fits = [i for i, n in enumerate(here) if n == before[axis] and math.prod(here[i + 1 :]) == inner]
         return fits[0] if fits else None
-    if len(before) == len(here):
+    more = len(here) - len(before)
+    if more == 0:
         return axis
-    fits = [i for i in (right + len(here), axis) if 0 <= i < len(here) and here[i] == size]
-    return fits[0 if right == -1 else -1] if fits else None
+    if not hasattr(node, "_saved_dim"):  # broadcast, or axes of size 1 left out
+        kept = [i for i, n in enumerate(before) if n != 1]
+        return axis + more if more > 0 else kept.index(axis) if len(kept) == len(here) and axis in kept else None
+    dims = node._saved_dim if isinstance(node._saved_dim, tuple) else (node._saved_dim,)
+    dims = [_signed(dim) % max(len(here), len(before)) for dim in dims]
+    if more > 0:  # unsqueeze, stack
+        return axis + sum(dim <= axis for dim in dims)
+    return None if axis in dims else axis - sum(dim < axis for dim in dims)
 
 
 def _signed(dim: int) -> int:

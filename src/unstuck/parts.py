@@ -90,7 +90,7 @@ def bends(given: object, output: object, since: int) -> bool | None:
     Args:
         since: where autograd's counter stood when the module was entered.
 
-    Returns None where it cannot be told this time (all values are alike).
+    Returns None where it cannot be told this time: all values are alike, or fewer and without a graph.
     """
     x, y = next(tensors(given), None), output
     if not isinstance(y, Tensor) or not y.is_floating_point() or y.is_nested or y.layout != torch.strided:
@@ -128,7 +128,7 @@ def _follows(x: Tensor, y: Tensor) -> bool | None:
     moved elsewhere or scaled by its position goes up and down all the time.
     """
     if x.shape != y.shape:
-        return False
+        return None
     x, y = x.detach().flatten()[:20_000], y.detach().flatten()[:20_000]
     if len(x) < 64 or x.data_ptr() == y.data_ptr():  # in place: what came in is gone
         return None
@@ -163,7 +163,7 @@ class Measured:
     def __init__(self, *, chosen: bool):
         self.chosen = chosen
         self.layers: dict[int, tuple[str, nn.Module]] = {}  # by identity; holding the module keeps it unique
-        self.undecided: dict[int, int] = {}  # where autograd's counter stood when it was entered
+        self.undecided: dict[int, int | None] = {}  # where autograd's counter stood when it was entered
         self.refused: dict[int, nn.Module] = {}
         self.axis = UnitAxis()
 
@@ -174,7 +174,7 @@ class Measured:
         layers = {name: module for name, module in layers.items() if id(module) not in self.refused}
         self.layers = {id(module): (name, module) for name, module in layers.items()}
         self.undecided = {
-            key: 0
+            key: None
             for key, (_, module) in self.layers.items()
             if not (self.chosen or key in known or isinstance(module, ACTIVATION_CLASSES))
         }
@@ -182,6 +182,10 @@ class Measured:
     def names(self) -> list[str]:
         """Those whose outputs are measured as far as is known."""
         return [name for key, (name, _) in self.layers.items() if key not in self.undecided]
+
+    def unclear(self) -> list[str]:
+        """Those that were called, and of which it could not be told whether they are activations."""
+        return [self.layers[key][0] for key, since in self.undecided.items() if since is not None]
 
     def __contains__(self, module: nn.Module) -> bool:
         return id(module) in self.layers
@@ -203,7 +207,7 @@ class Measured:
         if id(module) not in self.layers:
             return None
         if id(module) in self.undecided:
-            bent = bends(given, output, self.undecided[id(module)])
+            bent = bends(given, output, self.undecided[id(module)] or 0)
             if bent is not None:
                 del self.undecided[id(module)]
             if bent is False:

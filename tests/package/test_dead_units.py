@@ -72,3 +72,27 @@ def test_dead_units_restores_after_an_exception():
     with pytest.raises(RuntimeError):
         dead_units(model, torch.zeros(4, 5))
     assert model.training and model.drop.training and hooks_of(model) == hooks
+
+
+def test_models_that_need_their_gradients_or_the_whole_batch():
+    class Force(nn.Module):
+        """The gradient of an energy, as in models of molecules; and made for batches of 15."""
+
+        def __init__(self):
+            super().__init__()
+            self.linear, self.act = nn.Linear(8, 4), nn.Softplus()
+            self.last = nn.ReLU()
+
+        def forward(self, x):
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                energy = self.act(self.linear(x)).sum()
+                return self.last(torch.autograd.grad(energy, x)[0].reshape(15, 8))
+
+    torch.manual_seed(0)
+    model = Force()
+    with torch.no_grad():
+        model.linear.weight[:, 3] = -1.0
+    found = dead_units(model, X, batch_size=15)
+    assert set(found) == {"act", "last"} and found["last"].shape == (8,) and found["last"][3]
+    assert not found["act"].any() and not found["last"].all()

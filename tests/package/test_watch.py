@@ -2,7 +2,12 @@
 
 import copy
 import math
+import timeit
+import tracemalloc
 import warnings
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,7 +17,10 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 from watching import X, Y, manual_in_place, network, sgd_step, train, values
 
+from unstuck import measure
 from unstuck.probes import DEFAULT, watch
+from unstuck.probes.log import Log
+from unstuck.record import Record
 
 # ------------------------------------------------------------------ every quantity, computed another way
 
@@ -442,6 +450,184 @@ def test_complex_and_sparse():
         model(torch.tensor([0, 2, 2])).sum().backward()
     assert record.last("grad_norm", "rows") == pytest.approx(float(model.rows.weight.grad.to_dense().norm()))
     assert record.last("grad_norm", "") == pytest.approx(float(torch.linalg.vector_norm(model.phase.grad)))
+
+
+def test_the_update_of_a_discriminator_is_its_own():
+    """Two forwards to an update, and another update's forward between: with an even `every` none has its own."""
+    generator, critic = network(widths=(8, 8)), network(widths=(8, 6, 1))
+    optims = [torch.optim.SGD(m.parameters(), 0.1) for m in (generator, critic)]
+    losses = (lambda: critic(generator(X)).mean(), lambda: critic(X).mean() - critic(X + 1).mean())
+    wanted = []
+    with watch(critic, every=3) as record:
+        for _ in range(4):
+            for optim, loss in zip(optims, losses, strict=True):
+                optim.zero_grad()
+                before = critic.linear1.weight.detach().clone()
+                loss().backward()
+                optim.step()
+            wanted.append(float((critic.linear1.weight.detach() - before).norm() / before.norm()))
+    steps, got = record.get("update_ratio", "linear1")
+    assert steps.tolist() == [0, 3, 6, 9] and record.meta["no_update"] == []  # the second is none of the generator's
+    np.testing.assert_allclose(got, wanted, rtol=1e-4)
+
+
+def test_several_updates_between_forwards_and_none():
+    model = network()
+    with watch(model) as record:
+        cross_entropy(model(X), Y).backward()
+        with torch.no_grad():
+            model.linear1.weight.mul_(2)
+            model.linear1.weight.mul_(1.5)
+        model(X)
+    assert record.get("update_ratio", "linear1")[0].tolist() == [0] and record.meta["no_update"] == [1]
+    assert record.last("update_ratio", "linear1") == pytest.approx(2.0)
+
+
+# --------------------------------------------------------------------------------- outputs of every kind
+
+
+class Linear3d(nn.Module):
+    """Its output is a view: a linear layer works on two axes."""
+
+    def __init__(self, end=lambda out: out):
+        super().__init__()
+        self.linear, self.end = nn.Linear(8, 4), end
+
+    def forward(self, x):
+        return self.end(self.linear(x.reshape(5, 6, 8)))
+
+
+def divided(out):
+    out /= 0.5
+    return out
+
+
+def masked(out):
+    out[:, :2] = 0
+    return out
+
+
+def masked_by_condition(out):
+    out[out < 0] = 0
+    return out
+
+
+@pytest.mark.parametrize("change", [divided, masked, masked_by_condition])
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda out: out,
+        lambda out: out.transpose(1, 2),
+        lambda out: out.permute(2, 0, 1)[..., None],
+        lambda out: out[:, 1:],
+        lambda out: {"a": out.flatten(0, 1), "b": [out]},
+    ],
+)
+def test_an_output_that_is_a_view_changed_in_place(change, end):
+    model = Linear3d(end)
+    with watch(model) as record:
+        out = model(X)
+        change(out["a"] if isinstance(out, dict) else out)
+        (out["a"] if isinstance(out, dict) else out).square().sum().backward()
+    assert record.last("grad_norm", "linear") == pytest.approx(float(model.linear.weight.grad.norm()))
+
+
+@dataclass
+class Inner:
+    logits: torch.Tensor
+    note: str = "of a dataclass"
+
+
+@dataclass(frozen=True)
+class Outer:
+    number: int
+    parts: list
+    missing: None = None
+
+
+@dataclass
+class Slotted:
+    __slots__ = ("logits",)
+    logits: torch.Tensor
+
+
+class Pair(NamedTuple):
+    name: str
+    logits: torch.Tensor
+
+
+class Custom:
+    def __init__(self, logits):
+        self.logits, self.me = logits, self  # and a circle
+
+
+OUTPUTS = {
+    "tuple": (lambda out: (1, out), lambda o: o[1]),
+    "list": (lambda out: [out, out * 2], lambda o: o[1]),
+    "dict": (lambda out: {"none": None, "logits": out}, lambda o: o["logits"]),
+    "named tuple": (lambda out: Pair("a", out), lambda o: o.logits),
+    "dataclass": (Inner, lambda o: o.logits),
+    "nested dataclass": (lambda out: Outer(3, [Inner(out)]), lambda o: o.parts[0].logits),
+    "slots": (Slotted, lambda o: o.logits),
+    "namespace": (lambda out: SimpleNamespace(logits=out), lambda o: o.logits),
+    "object": (Custom, lambda o: o.logits),
+    "distribution": (lambda out: torch.distributions.Categorical(logits=out), lambda o: o.logits),
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_gradients_behind_an_output_of_any_kind(kind):
+    wrap, unwrap = OUTPUTS[kind]
+    model = Linear3d(wrap)
+    with watch(model, layers=["", "linear"]) as record:
+        unwrap(model(X)).square().sum().backward()
+    assert record.last("grad_norm", "linear") == pytest.approx(float(model.linear.weight.grad.norm()))
+    assert record.get("act_mean", "")[0].tolist() == [0] and record.meta["failed"] == []
+
+
+# ------------------------------------------------------------------------------------------ a long watch
+
+
+def filled(log, steps, layers):
+    """What `steps` steps of many layers leave in a log, without the network."""
+    value, signal = torch.tensor(1.0), measure.Signal(torch.zeros(2, 3))
+    tensors = measure.Tensors([[value.view(1)]] * len(layers))
+    tensors.norms = [value] * len(layers)
+    for step in range(steps):
+        log.begin()
+        for layer in layers:
+            log.see(layer, signal)
+        log.end(step)
+        log.parameters(step, layers, tensors)
+        log.gradients(step, layers, tensors)
+        log.updates(step, layers, tensors, tensors)
+    return log
+
+
+def test_a_long_watch_takes_a_few_dozen_bytes_a_number():
+    """16 of them are the record's own: step and value. A row as a tuple with its names takes more than 200."""
+    layers = [f"layer{i}" for i in range(100)]
+    peaks = {}
+    for steps in (64, 256):  # the difference is what grows
+        log, record = Log(DEFAULT, window=10), Record()
+        filled(log, 1, layers)
+        tracemalloc.start()
+        filled(log, steps, layers).fill([record])
+        peaks[len(record)] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        del log
+    (few, low), (many, high) = peaks.items()
+    assert many - few == 192 * 100 * 8  # nothing saturates
+    assert (high - low) / (many - few) < 40
+
+
+def test_the_last_value_of_a_long_record_is_found_at_once():
+    def fastest(rows):
+        record = Record()
+        record.add_series("", "loss", np.arange(rows), np.ones(rows))
+        return min(timeit.repeat(lambda: record.last("loss"), number=20, repeat=20))
+
+    assert fastest(1_000_000) < 20 * fastest(1_000)  # a copy of the column would take hundreds of times as long
 
 
 # --------------------------------------------------------------------------------------------- arguments

@@ -223,6 +223,8 @@ class Watcher:
 
     def fill(self, record: Record) -> None:
         """Everything collected, as rows: the only place where the host waits for the device."""
+        for name in self.attempt("finding the activations", self.measured.unclear) or []:
+            self.fail(f"the module {name!r}", LookupError("an activation or not? To measure it, name it in `layers`"))
         record.meta["unseen"] = self.attempt("functional activations", self.unseen.listed) or []
         self.log.fill([record], self.attempt)
         self.attempt("the arrays", self._fill_arrays, record)
