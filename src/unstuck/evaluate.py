@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from unstuck import measure, parts
 from unstuck.arguments import instance, whole
@@ -125,28 +126,38 @@ def dead_units(
     batch_size = whole("batch_size", batch_size)
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(f"x: expected at least one example, got shape {tuple(x.shape)}")
-    watched = {id(module): name for name, module in parts.layers(model, layers).items()}
-    undecided = set(watched) if layers is None else set()
+    measured = parts.Measured(chosen=layers is not None)
+    measured.look(parts.layers(model, layers))
     silent: dict[str, Tensor] = {}
     calls: dict[str, int] = {}
-    axis = parts.UnitAxis()
 
-    def note(module: nn.Module, args, output) -> None:
-        if id(module) in undecided:
-            undecided.discard(id(module))
-            if not parts.bends(module, args):
-                del watched[id(module)]
-        if id(module) in watched:
-            layer, a = parts.call_name(watched[id(module)], calls), parts.measurable(output)
-            if a is not None:
-                zeros = measure.Signal(a, unit_axis=axis.of(a)).zeros == 1
-                silent[layer] = silent[layer] & zeros if layer in silent else zeros
-        axis.see(module)
+    def enter(module: nn.Module, args: tuple) -> None:
+        measured.enter(module)
 
-    handles = [module.register_forward_hook(note) for module in model.modules()]
+    def leave(module: nn.Module, args: tuple, output: Any) -> None:
+        name = measured.leave(module, args, output)
+        if name is None:
+            return
+        layer, a = parts.call_name(name, calls), parts.measurable(output)
+        if a is not None:
+            zeros = measure.Signal(a, unit_axis=measured.axis.of(layer, a, output)).zeros == 1
+            silent[layer] = silent[layer] & zeros if layer in silent else zeros
+
+    handles = []
     try:
+        for module in model.modules():
+            handles.append(module.register_forward_pre_hook(enter))
+            handles.append(module.register_forward_hook(leave))
         with in_mode(model, training=False):
-            for batch in x.split(batch_size):
+            batches = x.split(batch_size)
+            try:  # the graph tells which modules are activations, and where their units lie; it need not hold tensors
+                with torch.enable_grad(), saved_tensors_hooks(lambda tensor: None, lambda nothing: nothing):
+                    model(batches[0])
+            except Exception:  # a model that computes gradients itself, or is not made for them
+                silent.clear()
+                calls.clear()
+                model(batches[0])
+            for batch in batches[1:]:
                 calls.clear()
                 model(batch)
     finally:

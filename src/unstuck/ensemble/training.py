@@ -34,10 +34,10 @@ from unstuck.train import (
     TEST_QUANTITIES,
     batches,
     check_quantities,
-    check_split,
     fit,
     is_silent,
     schedule_factor,
+    train_part,
 )
 
 MEMORY = 10**9
@@ -115,7 +115,7 @@ def fit_many(
 
     Raises ValueError for arguments that do not fit, TypeError for those of the wrong kind; a member is named.
     """
-    n = check_split(split)
+    n = len(train_part(split)[0])
     plan = _Plan(
         *_builder(shape_or_build, split, norm),
         split,
@@ -424,10 +424,11 @@ class _Population:
             kind = module.of if isinstance(module, Leaf) else module
             if parts.may_be_activation(kind) and self.log.activation:
                 a = parts.measurable(output)
-                unit_axis = 2 if a.ndim < 4 or axis.first else a.ndim - 1
+                layer = parts.call_name(name, calls)
+                unit_axis = 1 + axis.of(layer, a[0])  # that of one network
                 signal = measure.Signal(a, kind=type(kind).__name__, unit_axis=unit_axis, members=True)
-                self.log.see(parts.call_name(name, calls), signal)
-            axis.see(kind)
+                self.log.see(layer, signal)
+            axis.see(kind, output.ndim - 1)
 
         def hook(name: str) -> Callable:
             return lambda module, args, output: see(name, module, output)

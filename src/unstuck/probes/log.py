@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ Key = tuple[str, str]
 """Quantity and layer."""
 
 Series = tuple[np.ndarray, np.ndarray]
-"""Steps (T,) and values (T,), or (T, M) of M networks."""
+"""Steps (T,) and values (T,), or (T, M) of M networks; series of the same steps share them."""
 
 
 class Stream:
@@ -32,38 +33,54 @@ class Stream:
         self.blocks: list[tuple[tuple[Key, ...], list[int], Tensor]] = []  # keys, steps, values (T, K) or (T, K, M)
         self.keys: tuple[Key, ...] = ()
         self.waiting: list[tuple[int, list[Tensor]]] = []
+        self._known: dict[tuple[Key, ...], tuple[Key, ...]] = {}  # thousands of blocks share few tuples of keys
 
     def add(self, step: int, keys: Sequence[Key], values: list[Tensor]) -> None:
+        """The values of one step, each () or (M,)."""
         if not values:
             return
-        if tuple(keys) != self.keys or len(self.waiting) == self.PACK:
-            self._pack()
-            self.keys = tuple(keys)
+        keys = tuple(keys)
+        if keys != self.keys or len(self.waiting) == self.PACK:
+            self.work_off()
+            self.keys = self._known.setdefault(keys, keys)
         self.waiting.append((step, values))
 
-    def _pack(self) -> None:
-        if self.waiting:
-            steps = [step for step, _ in self.waiting]
-            values = join(torch.stack, [value for _, row in self.waiting for value in row])
+    def add_block(self, steps: list[int], keys: Sequence[Key], values: Tensor) -> None:
+        """The values of several steps, (T, K) or (T, K, M)."""
+        keys = tuple(keys)
+        self.blocks.append((self._known.setdefault(keys, keys), steps, values))
+
+    def work_off(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        if waiting:
+            steps = [step for step, _ in waiting]
+            values = join(torch.stack, [value for _, row in waiting for value in row])
             self.blocks.append((self.keys, steps, values.unflatten(0, (len(steps), -1))))
-            self.waiting = []
 
     def read(self) -> dict[Key, Series]:
         """All series, which leave the stream; of two rows of one step the later counts.
 
         The only place where the host waits for the device.
         """
-        self._pack()
+        self.work_off()
+        blocks, self.blocks = self.blocks, []
         found: dict[Key, list[Series]] = {}
-        for keys, steps, values in self.blocks:
-            block = values.detach().cpu().double().numpy()
+        while blocks:
+            alike = list(takewhile(lambda block, keys=blocks[0][0]: block[0] is keys, blocks))
+            keys = alike[0][0]
+            steps = np.array([step for _, own, _ in alike for step in own])
+            values = np.concatenate([block.detach().cpu().numpy() for *_, block in alike])  # (T, K) or (T, K, M)
+            del blocks[: len(alike)]
             for k, key in enumerate(keys):
-                found.setdefault(key, []).append((np.array(steps), block[:, k]))
-        self.blocks = []
-        return {key: _latest(*map(np.concatenate, zip(*parts, strict=True))) for key, parts in found.items()}
+                found.setdefault(key, []).append((steps, values[:, k]))
+        return {key: _latest(parts) for key, parts in found.items()}
 
 
-def _latest(steps: np.ndarray, values: np.ndarray) -> Series:
+def _latest(parts: list[Series]) -> Series:
+    """Series of one quantity one after the other, by step."""
+    steps, values = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+    if np.all(steps[1:] > steps[:-1]):
+        return steps, values
     order = np.argsort(steps, kind="stable")
     steps, values = steps[order], values[order]
     keep = np.append(steps[1:] != steps[:-1], True)
@@ -90,29 +107,29 @@ class UnitLog:
     def add(self, step: int, units: dict[str, Tensor]) -> None:
         layout = [(layer, values.shape[-1]) for layer, values in units.items()]
         if layout != self.layout or len(self.waiting) == self.BLOCK:
-            self._work_off()
+            self.work_off()
         self.layout = layout
         self.waiting.append((step, join(lambda parts: torch.cat(parts, dim=-1), list(units.values()))))
         self.observed += 1
 
     def keep(self, members: Tensor) -> None:
         """Go on with the networks for which `members` (M,) is True."""
-        self._work_off()
+        self.work_off()
         self.fired = {layer: fired[members] for layer, fired in self.fired.items()}
 
-    def _work_off(self) -> None:
-        if not self.waiting:
+    def work_off(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        if not waiting:
             return
         layers, sizes = zip(*self.layout, strict=True)
-        values = torch.stack([values for _, values in self.waiting])  # (T, ..., U)
+        values = torch.stack([values for _, values in waiting])  # (T, ..., U)
         joined = {"none": values}
         if any(QUANTITIES[name].reduce != "none" for name in self.quantities):
             joined |= self._silence(values, layers, sizes)
         parts = [joined[QUANTITIES[name].reduce] for name in self.quantities]
         means = torch.stack([p.mean(dim=-1) for q in parts for p in q.to(values).split(sizes, dim=-1)], dim=1)
         keys = tuple((name, layer) for name in self.quantities for layer in layers)
-        self.stream.blocks.append((keys, [step for step, _ in self.waiting], means))
-        self.waiting = []
+        self.stream.add_block([step for step, _ in waiting], keys, means)
 
     def _silence(self, zeros: Tensor, layers: Sequence[str], sizes: Sequence[int]) -> dict[str, Tensor]:
         """Which units were silent in the whole window, and ever since: each (T, ..., U)."""
@@ -130,10 +147,6 @@ class UnitLog:
         known = self.fired.get(layer)
         shape = (*like.shape[1:-1], size)
         return like.new_full(shape, -math.inf) if known is None or known.shape != shape else known
-
-    def read(self) -> dict[Key, Series]:
-        self._work_off()
-        return self.stream.read()
 
 
 class Log:
@@ -201,22 +214,35 @@ class Log:
                 values += found
         self.streams[stream].add(step, keys, values)
 
-    def fill(self, records: Sequence[Record]) -> None:
-        """Move everything into records, one for each network; an update of a layer that was all zero has no row."""
-        found = self.streams["forward"].read()
+    def fill(self, records: Sequence[Record], attempt: Callable | None = None) -> None:
+        """Move everything into records, one for each network; an update of a layer that was all zero has no row.
+
+        Args:
+            attempt: how each stream is read, `attempt(what, method, *arguments)`: what fails costs no other.
+        """
+        attempt = attempt or (lambda what, method, *args: method(*args))
         for units in self.units.values():
-            found |= units.read()
-        for name in ("parameter", "gradient"):
-            found |= self.streams[name].read()
-        updates, sizes = self.streams["update"].read(), self.before.read()
-        for key, (steps, values) in (found | updates).items():
-            values = values if values.ndim == 2 else values[:, None]  # (T, M)
-            kept = np.ones(values.shape, dtype=bool)
-            if key in updates:
-                kept = sizes["", key[1]][1].reshape(values.shape) != 0
-            for record, column, keep in zip(records, values.T, kept.T, strict=True):
+            attempt("the units", units.work_off)
+        streams = {"activations": self.streams["forward"]} | {
+            f"units ({function.__name__})": units.stream for function, units in self.units.items()
+        }
+        streams |= {f"{name}s": self.streams[name] for name in ("parameter", "gradient")}
+        for name, stream in streams.items():
+            attempt(f"reading the {name}", self._fill, records, stream)
+        attempt("reading the updates", self._fill_updates, records)
+
+    def _fill(self, records: Sequence[Record], stream: Stream) -> None:
+        for (quantity, layer), (steps, values) in stream.read().items():
+            for record, column in zip(records, values.reshape(len(steps), -1).T, strict=True):
+                record.add_series(layer, quantity, steps, column)
+
+    def _fill_updates(self, records: Sequence[Record]) -> None:
+        sizes = self.before.read()
+        for (quantity, layer), (steps, values) in self.streams["update"].read().items():
+            columns, kept = values.reshape(len(steps), -1).T, sizes["", layer][1].reshape(len(steps), -1).T != 0
+            for record, column, keep in zip(records, columns, kept, strict=True):
                 if keep.any():
-                    record.add_series(key[1], key[0], steps[keep], column[keep])
+                    record.add_series(layer, quantity, steps[keep], column[keep])
 
     def keep(self, members: Tensor) -> None:
         """Go on with the networks for which `members` (M,) is True, after `fill`."""

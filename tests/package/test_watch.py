@@ -1,46 +1,26 @@
-"""`watch` and `dead_units` against straightforward implementations, and the traps of hooks."""
+"""`watch` against straightforward implementations: what a step is, and what is measured in it."""
 
 import copy
 import math
+import timeit
+import tracemalloc
 import warnings
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.nn.modules import module as torch_module
-from torch.optim import optimizer as torch_optimizer
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
+from watching import X, Y, manual_in_place, network, sgd_step, train, values
 
-from unstuck.models import Maxout, mlp, small_cnn
-from unstuck.probes import DEFAULT, dead_units, watch
-
-X = torch.randn(30, 8, generator=torch.Generator().manual_seed(1))
-Y = torch.arange(30) % 3
-
-
-def network(seed=0, widths=(8, 7, 6, 3), activation="relu"):
-    torch.manual_seed(seed)
-    return mlp(widths, activation)
-
-
-def sgd_step(model, optim, x=X, y=Y):
-    optim.zero_grad()
-    cross_entropy(model(x), y).backward()
-    optim.step()
-
-
-def train(model, steps=3, lr=0.1, x=X, y=Y):
-    optim = torch.optim.SGD(model.parameters(), lr)
-    for _ in range(steps):
-        sgd_step(model, optim, x, y)
-
-
-def values(record, quantity, layer):
-    return record.get(quantity, layer)[1]
-
+from unstuck import measure
+from unstuck.probes import DEFAULT, watch
+from unstuck.probes.log import Log
+from unstuck.record import Record
 
 # ------------------------------------------------------------------ every quantity, computed another way
 
@@ -287,13 +267,6 @@ def test_an_exception_in_the_block_leaves_the_rows_so_far():
 # ------------------------------------------------------------------- gradients and updates without an optimiser
 
 
-def manual_in_place(model):
-    with torch.no_grad():
-        for p in model.parameters():
-            p -= 0.1 * p.grad
-            p.grad = None
-
-
 def manual_data(model):
     for p in model.parameters():
         p.data = p.data - 0.1 * p.grad
@@ -479,343 +452,182 @@ def test_complex_and_sparse():
     assert record.last("grad_norm", "") == pytest.approx(float(torch.linalg.vector_norm(model.phase.grad)))
 
 
-# ------------------------------------------------------------------------------------ traps of activations
-
-
-def test_an_in_place_module_behind_does_not_change_what_is_measured():
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 5), nn.SiLU(), nn.ReLU(inplace=True))
-    silu = nn.functional.silu(model[0](X)).detach()
-    with watch(model) as record:
-        model(X).sum().backward()
-    assert record.last("act_mean", "1") == pytest.approx(float(silu.mean()), abs=1e-6)
-    assert record.last("act_mean", "2") == pytest.approx(float(silu.relu().mean()), abs=1e-6)
-    assert record.last("zero_fraction", "1") == 0 < record.last("zero_fraction", "2")
-
-
-class Twice(nn.Module):
-    """One activation used twice, in place, with everything that has a state or draws at random."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.norm, self.second = nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)
-        self.act, self.drop = nn.ReLU(inplace=True), nn.Dropout(0.3)
-
-    def forward(self, x):
-        h = self.drop(self.act(self.norm(self.first(x))))
-        return self.act(self.second(h) + 0.1) * 2
-
-
-def test_a_second_use_has_a_name_of_its_own():
-    torch.manual_seed(0)
-    model = Twice().train()
-    model.drop.p = 0.0
-    h = model.norm(model.first(X)).relu().detach()
-    out = (model.second(h) + 0.1).relu().detach()
-    with watch(model) as record:
-        model(X)
-        model(X)
-    assert record.layers("act_mean") == ["act", "act#2"]
-    np.testing.assert_allclose(values(record, "act_mean", "act"), [float(h.mean())] * 2, rtol=1e-5)
-    np.testing.assert_allclose(values(record, "act_mean", "act#2"), [float(out.mean())] * 2, rtol=1e-5)
-
-
-def test_units_are_channels_of_images_and_sequences_and_features_otherwise():
-    torch.manual_seed(0)
-    relu = nn.ReLU()
-    cases = [
-        (nn.Sequential(nn.Conv2d(2, 3, 1), relu), torch.randn(4, 2, 5, 6), 3),
-        (nn.Sequential(nn.Conv1d(2, 3, 1), relu), torch.randn(4, 2, 5), 3),
-        (nn.Sequential(nn.Linear(8, 7), relu), torch.randn(4, 5, 8), 7),
-        (nn.Sequential(nn.Linear(8, 7), relu), torch.randn(8), 7),
-        (nn.Sequential(nn.Conv2d(2, 3, 1), relu).to(memory_format=torch.channels_last), torch.randn(4, 2, 5, 6), 3),
-    ]
-    for model, x, units in cases:
-        with torch.no_grad():
-            model[0].bias[1] = -1e3
-        with watch(model, units=True) as record:
-            model(x)
-        zeros = record.arrays[0, "1", "zero_fraction"]
-        assert zeros.shape == (units,) and zeros[1] == 1 and (zeros != 1).sum() == (zeros < 1).sum() >= 1
-        assert zeros.mean() == pytest.approx(record.last("zero_fraction", "1"), abs=1e-6)
-        assert record.last("never_fired", "1") == pytest.approx((zeros == 1).mean())
-
-
-def test_units_that_change_from_step_to_step():
-    """Layers that are not always called, and a layer whose width changes."""
-
-    class Changing(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = nn.ReLU(), nn.ReLU()
-            self.scale = nn.Parameter(torch.ones(()))
-
-        def forward(self, x, both):
-            h = self.a(x * self.scale)
-            return self.b(h) if both else h
-
-    model = Changing()
-    with watch(model, window=2) as record:
-        for x, both in ((X, True), (-X.abs(), False), (-X.abs(), True), (X[:, :4], True), (X[:, :4], False)):
-            model(x, both)
-    assert record.get("dead", "b")[0].tolist() == [0, 2, 3]
-    assert values(record, "dead", "a").tolist() == [0, 0, 1, 0, 0]
-    assert values(record, "dead", "b").tolist() == [0, 1, 0]
-    assert values(record, "never_fired", "a").tolist() == [0] * 5
-
-
-def test_outputs_of_every_kind_are_survived():
-    class Odd(nn.Module):
-        """A function of the user's own: a leaf without parameters, so it is watched."""
-
-        def forward(self, x):
-            return {"index": x.argmax(1), "none": None}, [x, (x,)], "text"
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear, self.act, self.odd = nn.Linear(8, 3), nn.ReLU(), Odd()
-
-        def forward(self, x, *, flip=False):
-            h = self.act(self.linear(x))
-            return {"out": (h, None), "odd": self.odd(-h if flip else h)}
-
-    model = Model()
-    with watch(model) as record:
-        out = model(X, flip=True)
-        out["out"][0].sum().backward()
-        model(X[:0])["out"][0].sum().backward()  # an empty batch
-    assert record.layers("act_mean") == ["act"]  # the first tensor of `odd` holds integers
-    assert record.get("act_mean", "act")[0].tolist() == [0]
-    assert record.get("grad_norm", "linear")[0].tolist() == [0, 1]
-    assert all(math.isfinite(value) for *_, value in record.rows)
-
-
-@pytest.mark.parametrize(("dtype", "rel"), [(torch.float64, 1e-12), (torch.bfloat16, 1e-2)])
-def test_other_precisions(dtype, rel):
-    model = network().to(dtype)
-    h = model.act1(model.linear1(X.to(dtype))).detach().double()
-    with watch(model) as record:
-        train(model, steps=1, x=X.to(dtype))
-    assert record.last("act_std", "act1") == pytest.approx(float(h.std(correction=0)), rel=rel)
-    assert record.last("zero_fraction", "act1") == pytest.approx(float((h == 0).double().mean()), abs=1e-6)
-    grad = float(model.linear1.weight.grad.double().norm())
-    assert record.last("grad_norm", "linear1") == pytest.approx(grad, rel=1e-5)
-
-
-def test_not_finite_activations_are_recorded_as_they_are():
-    model = network()
-    with watch(model) as record:
-        model(X * math.nan)
-    assert math.isnan(record.last("act_mean", "act1")) and math.isnan(record.last("act_std", "act1"))
-
-
-def test_which_layers_are_watched():
-    class Swish(nn.Module):
-        def forward(self, x):
-            return x * torch.sigmoid(x)
-
-    class MyDropout(nn.Dropout):
-        pass
-
-    model = nn.Sequential(
-        nn.Flatten(), nn.Linear(8, 8), Swish(), MyDropout(), nn.Identity(), nn.PReLU(), Maxout(2), nn.Softmax(1)
-    )
-    with watch(model) as record:
-        model(X)
-    assert record.layers("act_mean") == ["2", "5", "6"]
-    with watch(model, layers=["1", "4"]) as record:
-        model(X)
-    assert record.layers("act_mean") == record.layers("dead") == ["1", "4"]
-
-
-class Functional(nn.Module):
-    """Activations as functions: in the model itself, in a block, in place, and hidden in a torch module."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.block = nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.LayerNorm(8))
-        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, activation="gelu")
-        self.act = nn.SiLU()
-
-    def forward(self, x):
-        h = torch.relu(self.first(x))
-        h = torch.tanh_(self.first(h)).clamp(min=-1)
-        h = self.block(h) + h
-        h = self.act(self.encoder(h[:, None])[:, 0])
-        return torch.relu(h).clamp(min=0)
-
-
-def test_functional_activations_are_listed_under_their_module():
-    model = Functional()
-    with watch(model) as record:
-        model(X).sum().backward()
-    unseen = {(entry["layer"], entry["function"]): entry["calls"] for entry in record.meta["unseen"]}
-    assert unseen == {("", "relu"): 2, ("", "tanh"): 1, ("", "clamp"): 1, ("encoder", "gelu"): 1}
-
-
-def test_a_watched_module_that_ends_in_a_function_is_seen():
-    class Block(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = nn.Linear(8, 8)
-
-        def forward(self, x):
-            return torch.relu(torch.tanh(self.linear(x)))
-
-    model = nn.Sequential(Block(), nn.Linear(8, 3))
-    with watch(model, layers=["0"]) as record:
-        model(X)
-    assert record.meta["unseen"] == [{"layer": "0", "function": "tanh", "calls": 1}]
-    assert record.last("zero_fraction", "0") > 0
-
-
-def test_models_of_the_package_hide_nothing():
-    for model, x in ((network(activation="selu"), X), (small_cnn(), torch.randn(4, 1, 8, 8))):
-        with watch(model) as record:
-            model(x)
-        assert record.meta["unseen"] == []
-
-
-# ------------------------------------------------------------------------------------- nothing is changed
-
-
-def state_of(model, optim, outputs):
-    tensors = [p.detach().clone() for p in model.parameters()] + [b.clone() for b in model.buffers()]
-    tensors += [p.grad.clone() for p in model.parameters()] + [torch.get_rng_state(), *outputs]
-    tensors += [v.clone() for state in optim.state.values() for v in state.values() if torch.is_tensor(v)]
-    return tensors, [module.training for module in model.modules()]
-
-
-@pytest.mark.parametrize("every", [1, 2])
-def test_training_is_bit_identical_with_and_without(every):
-    def run(watching):
-        torch.manual_seed(3)
-        model = Twice()
-        optim = torch.optim.Adam(model.parameters(), 0.05)
-        outputs = []
-
-        def steps():
-            for step in range(6):
+def test_the_update_of_a_discriminator_is_its_own():
+    """Two forwards to an update, and another update's forward between: with an even `every` none has its own."""
+    generator, critic = network(widths=(8, 8)), network(widths=(8, 6, 1))
+    optims = [torch.optim.SGD(m.parameters(), 0.1) for m in (generator, critic)]
+    losses = (lambda: critic(generator(X)).mean(), lambda: critic(X).mean() - critic(X + 1).mean())
+    wanted = []
+    with watch(critic, every=3) as record:
+        for _ in range(4):
+            for optim, loss in zip(optims, losses, strict=True):
                 optim.zero_grad()
-                out = model(X)
-                out.mul_(1.5)  # the user may overwrite the output
-                cross_entropy(out, Y).backward()
+                before = critic.linear1.weight.detach().clone()
+                loss().backward()
                 optim.step()
-                outputs.append(out.detach().clone())
-                model.eval()
-                with torch.no_grad():
-                    outputs.append(model(X + step).clone())
-                model.train()
-
-        if watching:
-            with watch(model, every=every, units=True), watch(model.norm), watch(model, quantities=("dead",)):
-                steps()
-        else:
-            steps()
-        return state_of(model, optim, outputs)
-
-    (bare, bare_modes), (watched, watched_modes) = run(False), run(True)
-    assert bare_modes == watched_modes and len(bare) == len(watched) > 20
-    assert all(torch.equal(a, b) for a, b in zip(bare, watched, strict=True))
+            wanted.append(float((critic.linear1.weight.detach() - before).norm() / before.norm()))
+    steps, got = record.get("update_ratio", "linear1")
+    assert steps.tolist() == [0, 3, 6, 9] and record.meta["no_update"] == []  # the second is none of the generator's
+    np.testing.assert_allclose(got, wanted, rtol=1e-4)
 
 
-def hooks_of(model):
-    """Every hook dict of the modules and parameters, and torch's global ones, and what the modules hold at all."""
-    held = [
-        {
-            key: dict(value) if "hooks" in key else id(value)
-            for key, value in vars(module).items()
-            if key != "training"
-        }
-        for module in model.modules()
-    ]
-    held += [(p._backward_hooks, p._post_accumulate_grad_hooks) for p in model.parameters()]
-    for place in (torch_module, torch_optimizer):
-        held += [dict(value) for key, value in sorted(vars(place).items()) if key.startswith("_global") and value]
-    return held
-
-
-@pytest.mark.parametrize("failure", [None, "forward", "second forward", "backward", "block"])
-def test_no_hook_remains(failure):
-    model = Twice()
-    before = hooks_of(model)
-
-    def block():
-        with watch(model):
-            if failure == "forward":
-                model("no tensor")
-            out = model(X)
-            assert hooks_of(model) != before
-            if failure == "second forward":
-                model("no tensor")
-            if failure == "backward":
-                out.backward()  # not a scalar
-            if failure == "block":
-                raise RuntimeError
-            out.sum().backward()
-
-    if failure:
-        with pytest.raises((RuntimeError, TypeError)):
-            block()
-    else:
-        block()
-    assert hooks_of(model) == before
-
-
-def test_a_backward_after_the_end_is_not_recorded():
+def test_several_updates_between_forwards_and_none():
     model = network()
-    watching = watch(model)
-    with watching as record:
-        loss = cross_entropy(model(X), Y)
-        watcher = watching.gen.gi_frame.f_locals["watcher"]
-    rows = record.rows
-    loss.backward()
-    assert record.rows == rows and "grad_norm" not in record.quantities()
-    assert watcher.marks and not any(mark.hooks_dict_ref() for mark in watcher.marks)
+    with watch(model) as record:
+        cross_entropy(model(X), Y).backward()
+        with torch.no_grad():
+            model.linear1.weight.mul_(2)
+            model.linear1.weight.mul_(1.5)
+        model(X)
+    assert record.get("update_ratio", "linear1")[0].tolist() == [0] and record.meta["no_update"] == [1]
+    assert record.last("update_ratio", "linear1") == pytest.approx(2.0)
 
 
-def test_marks_on_graphs_do_not_pile_up():
-    model = network()
-    watching = watch(model)
-    with watching:
-        watcher = watching.gen.gi_frame.f_locals["watcher"]
-        marks = []
-        for _ in range(50):
-            model(X)
-            marks.append(len(watcher.marks))
-        assert marks[1] == marks[-1] < 10
+# --------------------------------------------------------------------------------- outputs of every kind
 
 
-def test_nothing_is_copied_to_the_host_while_it_trains():
-    class Copies(TorchDispatchMode):
-        def __init__(self):
-            super().__init__()
-            self.seen = []
+class Linear3d(nn.Module):
+    """Its output is a view: a linear layer works on two axes."""
 
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            if "_local_scalar_dense" in str(function):
-                self.seen.append(function)
-            return function(*args, **(kwargs or {}))
+    def __init__(self, end=lambda out: out):
+        super().__init__()
+        self.linear, self.end = nn.Linear(8, 4), end
 
-    model = network(activation="tanh")
-    with watch(model, units=True), Copies() as copies:
-        for _ in range(40):
-            cross_entropy(model(X), Y).backward()
-            manual_in_place(model)
-        assert copies.seen == []
-        model(X).sum().item()
-        assert len(copies.seen) == 1  # so the counter counts
+    def forward(self, x):
+        return self.end(self.linear(x.reshape(5, 6, 8)))
 
 
-def test_two_watches_and_a_watched_part():
-    model = Twice()
-    with watch(model) as whole, watch(model, every=2) as half, watch(model.norm) as part:
-        train(model, steps=4)
-    assert whole.get("act_mean", "act")[0].tolist() == [0, 1, 2, 3]
-    assert half.get("act_mean", "act")[0].tolist() == [0, 2]
-    np.testing.assert_array_equal(values(part, "grad_norm", ""), values(whole, "grad_norm", "norm"))
-    np.testing.assert_array_equal(values(part, "update_ratio", ""), values(whole, "update_ratio", "norm"))
+def divided(out):
+    out /= 0.5
+    return out
+
+
+def masked(out):
+    out[:, :2] = 0
+    return out
+
+
+def masked_by_condition(out):
+    out[out < 0] = 0
+    return out
+
+
+@pytest.mark.parametrize("change", [divided, masked, masked_by_condition])
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda out: out,
+        lambda out: out.transpose(1, 2),
+        lambda out: out.permute(2, 0, 1)[..., None],
+        lambda out: out[:, 1:],
+        lambda out: {"a": out.flatten(0, 1), "b": [out]},
+    ],
+)
+def test_an_output_that_is_a_view_changed_in_place(change, end):
+    model = Linear3d(end)
+    with watch(model) as record:
+        out = model(X)
+        change(out["a"] if isinstance(out, dict) else out)
+        (out["a"] if isinstance(out, dict) else out).square().sum().backward()
+    assert record.last("grad_norm", "linear") == pytest.approx(float(model.linear.weight.grad.norm()))
+
+
+@dataclass
+class Inner:
+    logits: torch.Tensor
+    note: str = "of a dataclass"
+
+
+@dataclass(frozen=True)
+class Outer:
+    number: int
+    parts: list
+    missing: None = None
+
+
+@dataclass
+class Slotted:
+    __slots__ = ("logits",)
+    logits: torch.Tensor
+
+
+class Pair(NamedTuple):
+    name: str
+    logits: torch.Tensor
+
+
+class Custom:
+    def __init__(self, logits):
+        self.logits, self.me = logits, self  # and a circle
+
+
+OUTPUTS = {
+    "tuple": (lambda out: (1, out), lambda o: o[1]),
+    "list": (lambda out: [out, out * 2], lambda o: o[1]),
+    "dict": (lambda out: {"none": None, "logits": out}, lambda o: o["logits"]),
+    "named tuple": (lambda out: Pair("a", out), lambda o: o.logits),
+    "dataclass": (Inner, lambda o: o.logits),
+    "nested dataclass": (lambda out: Outer(3, [Inner(out)]), lambda o: o.parts[0].logits),
+    "slots": (Slotted, lambda o: o.logits),
+    "namespace": (lambda out: SimpleNamespace(logits=out), lambda o: o.logits),
+    "object": (Custom, lambda o: o.logits),
+    "distribution": (lambda out: torch.distributions.Categorical(logits=out), lambda o: o.logits),
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_gradients_behind_an_output_of_any_kind(kind):
+    wrap, unwrap = OUTPUTS[kind]
+    model = Linear3d(wrap)
+    with watch(model, layers=["", "linear"]) as record:
+        unwrap(model(X)).square().sum().backward()
+    assert record.last("grad_norm", "linear") == pytest.approx(float(model.linear.weight.grad.norm()))
+    assert record.get("act_mean", "")[0].tolist() == [0] and record.meta["failed"] == []
+
+
+# ------------------------------------------------------------------------------------------ a long watch
+
+
+def filled(log, steps, layers):
+    """What `steps` steps of many layers leave in a log, without the network."""
+    value, signal = torch.tensor(1.0), measure.Signal(torch.zeros(2, 3))
+    tensors = measure.Tensors([[value.view(1)]] * len(layers))
+    tensors.norms = [value] * len(layers)
+    for step in range(steps):
+        log.begin()
+        for layer in layers:
+            log.see(layer, signal)
+        log.end(step)
+        log.parameters(step, layers, tensors)
+        log.gradients(step, layers, tensors)
+        log.updates(step, layers, tensors, tensors)
+    return log
+
+
+def test_a_long_watch_takes_a_few_dozen_bytes_a_number():
+    """16 of them are the record's own: step and value. A row as a tuple with its names takes more than 200."""
+    layers = [f"layer{i}" for i in range(100)]
+    peaks = {}
+    for steps in (64, 256):  # the difference is what grows
+        log, record = Log(DEFAULT, window=10), Record()
+        filled(log, 1, layers)
+        tracemalloc.start()
+        filled(log, steps, layers).fill([record])
+        peaks[len(record)] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        del log
+    (few, low), (many, high) = peaks.items()
+    assert many - few == 192 * 100 * 8  # nothing saturates
+    assert (high - low) / (many - few) < 40
+
+
+def test_the_last_value_of_a_long_record_is_found_at_once():
+    def fastest(rows):
+        record = Record()
+        record.add_series("", "loss", np.arange(rows), np.ones(rows))
+        return min(timeit.repeat(lambda: record.last("loss"), number=20, repeat=20))
+
+    assert fastest(1_000_000) < 20 * fastest(1_000)  # a copy of the column would take hundreds of times as long
 
 
 # --------------------------------------------------------------------------------------------- arguments
@@ -856,66 +668,3 @@ def test_only_what_is_asked_for_is_recorded():
         with watch(model, quantities=(quantity,)) as record:
             train(model, steps=2)
         assert record.quantities() == [quantity]
-
-
-# -------------------------------------------------------------------------------------------- dead_units
-
-
-def test_dead_units_are_exact_and_change_nothing():
-    torch.manual_seed(0)
-    model = Twice()
-    model(X)  # running statistics that are not the first ones
-    with torch.no_grad():
-        model.norm.bias[2], model.norm.weight[2] = -50.0, 1e-3
-        model.norm.bias[4], model.norm.weight[4] = -6.0, 1.0
-    rare = X.clone()
-    model.drop.eval()
-    modes = [module.training for module in model.modules()]
-    before, hooks, rng = copy.deepcopy(model.state_dict()), hooks_of(model), torch.get_rng_state()
-    found = dead_units(model, rare, batch_size=7)
-    assert set(found) == {"act", "act#2"} and found["act"].dtype == bool and found["act"].shape == (6,)
-    assert [module.training for module in model.modules()] == modes
-    assert hooks_of(model) == hooks and torch.equal(torch.get_rng_state(), rng)
-    assert all(torch.equal(a, b) for a, b in zip(before.values(), model.state_dict().values(), strict=True))
-
-    reference = copy.deepcopy(model).eval()
-    h = reference.norm(reference.first(rare)).relu()
-    np.testing.assert_array_equal(found["act"], (h == 0).all(0).numpy())
-    out = (reference.second(h) + 0.1).relu()
-    np.testing.assert_array_equal(found["act#2"], (out == 0).all(0).numpy())
-    assert found["act"][2]
-
-
-def test_one_example_that_fires_is_enough():
-    model = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
-    with torch.no_grad():
-        model[0].weight.fill_(1.0)
-        model[0].bias.fill_(-5.0)
-    x = torch.zeros(100, 1)
-    assert dead_units(model, x, batch_size=10)["1"].tolist() == [True]
-    x[37] = 6.0
-    assert dead_units(model, x, batch_size=10)["1"].tolist() == [False]
-
-
-def test_dead_units_counts_channels():
-    model = small_cnn((1, 3, 4))
-    with torch.no_grad():
-        model.conv1.bias[1] = -100.0
-    found = dead_units(model, torch.rand(5, 1, 8, 8))
-    assert found["act1"].shape == (3,) and found["act1"][1] and not found["act1"].all()
-    assert found["act2"].shape == (4,)
-
-
-def test_dead_units_refuses_what_it_cannot_judge():
-    with pytest.raises(ValueError, match="model: Linear has no activation module"):
-        dead_units(nn.Linear(8, 3), X)
-    with pytest.raises(ValueError, match="x: "):
-        dead_units(network(), X[:0])
-
-
-def test_dead_units_restores_after_an_exception():
-    model = Twice()
-    hooks = hooks_of(model)
-    with pytest.raises(RuntimeError):
-        dead_units(model, torch.zeros(4, 5))
-    assert model.training and model.drop.training and hooks_of(model) == hooks
