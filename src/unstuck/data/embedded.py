@@ -34,18 +34,7 @@ CHECKSUMS: dict[str, dict[str, str]] = {
 """SHA-256 of the bytes of every embedded array, in C order; `tools/build_data.py` verifies the same table."""
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
-CLOTHES = (
-    "T-shirt/top",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
+CLOTHES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
 def mnist() -> Split:

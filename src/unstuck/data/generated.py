@@ -74,10 +74,7 @@ def _figures(
     to_circle = np.abs(np.hypot(u, v) - r)
     # Distance to a segment from -r to r; a cross is two of them, along the diagonals.
     along, across = np.abs(u + v) / math.sqrt(2), np.abs(u - v) / math.sqrt(2)
-    to_cross = np.minimum(
-        np.hypot(np.maximum(along - r, 0), across),
-        np.hypot(np.maximum(across - r, 0), along),
-    )
+    to_cross = np.minimum(np.hypot(np.maximum(along - r, 0), across), np.hypot(np.maximum(across - r, 0), along))
     distance = np.where(y[:, None, None] == 1, to_circle, to_cross)  # (n, size, size), in pixels
     ink = np.clip(stroke / 2 + 0.5 - distance, 0, 1)  # smooth over one pixel
     colour = np.array([0.1, 0.1, 0.3])[:, None, None]  # one for both: it must not give the class away

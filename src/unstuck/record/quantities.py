@@ -90,12 +90,7 @@ QUANTITIES: dict[str, Quantity] = {
         source="as for dead units",
     ),
     "grad_norm": Quantity(
-        "gradient norm",
-        "1",
-        r"$\| \partial\,\mathrm{loss}/\partial w \|_2$",
-        "gradient",
-        measure="norm",
-        log=True,
+        "gradient norm", "1", r"$\| \partial\,\mathrm{loss}/\partial w \|_2$", "gradient", measure="norm", log=True
     ),
     "weight_norm": Quantity("weight norm", "1", r"$\| w \|_2$", "parameter", measure="norm", log=True),
     "update_ratio": Quantity(
