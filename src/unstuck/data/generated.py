@@ -1,7 +1,5 @@
 """Generated data: images of circles and crosses, and points on spirals."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

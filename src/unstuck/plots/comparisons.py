@@ -1,7 +1,5 @@
 """Comparisons: named results with their seeds, and an activation function beside its derivative."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -54,8 +52,8 @@ def dots(
     for y, (name, by_series) in enumerate(rows.items()):
         for key, seeds in by_series.items():
             k = series.index(key)
-            at, marker = y + apart * (k - (len(series) - 1) / 2), MARKERS[k % len(MARKERS)]
-            shade = looks[key or name]["color"]
+            at = y + apart * (k - (len(series) - 1) / 2)
+            marker, shade = MARKERS[k % len(MARKERS)], looks[key or name]["color"]
             _row(ax, seeds, at, shade, marker, size=9 if key else 18, log=log)
             if key:
                 note(ax, label_of(key), gid="series", marker=marker, color=shade)
@@ -114,7 +112,7 @@ def _group_bars(ax: Axes, groups: list[list[str]], rows: list[str]) -> None:
     for k, group in enumerate(groups):
         at = [rows.index(name) for name in group]
         x = 1.02 + 0.025 * k
-        ax.plot([x, x], [min(at) - 0.25, max(at) + 0.25], color=INK, linewidth=4, solid_capstyle="butt",
-                clip_on=False, transform=ax.get_yaxis_transform())  # fmt: skip
+        look = {"color": INK, "linewidth": 4, "solid_capstyle": "butt", "clip_on": False}
+        ax.plot([x, x], [min(at) - 0.25, max(at) + 0.25], transform=ax.get_yaxis_transform(), **look)
     if groups:
         ax.text(1.02 + 0.025 * len(groups), 0.5, "not told apart", rotation=90, va="center", transform=ax.transAxes)

@@ -1,7 +1,5 @@
 """Curves: a quantity against the training step, layer by layer or over seeds, and through the layers of a network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -45,14 +43,15 @@ def by_step(
     runs = runs_of(values, "values")
     if runs is not None:
         values = dict.fromkeys(runs[0].record.layers(quantity), runs)
-    known = names("values", instance("values", values, Mapping, "runs or {layer: array}"))
-    need(known, "values", f"one layer with {quantity!r}")
+    instance("values", values, Mapping, "runs or {layer: array}")
+    given = labelled(values, "values", f"one layer with {quantity!r}")
+    known = list(given)
     wanted = known if layers is None else names("layers", layers, known)
     need(wanted, "layers", "one layer")
     curves = {}
     for layer in wanted:
-        where = "values" if runs is not None else f"values[{layer!r}]"
-        series = runs if runs is not None else np.atleast_2d(floats(values[layer], where))
+        where, series = given[layer]
+        series = series if runs is not None else np.atleast_2d(floats(series, where))
         curves[layer] = over_steps(series, where, quantity, layer, steps)
     ax = axes_of(ax)
     kinds = list(dict.fromkeys(map(layer_kind, known)))
@@ -135,15 +134,14 @@ def layer_curve(
     several = not is_network(values)
     given = labelled(values, "values", "one network") if several else {"": ("values", values)}
     networks = {name: through_layers(network, where, quantity, step) for name, (where, network) in given.items()}
-    looks = styles(colour, networks)
+    looks = styles(GREY if colour is None and not several else colour, networks)
     place, numbered = _places(list(dict.fromkeys(layer for layers, _ in networks.values() for layer in layers)))
 
     ax = axes_of(ax)
     for name, (layers, y) in networks.items():
         x = np.array([place[layer] for layer in layers])
-        line = {"color": GREY if colour is None else looks[name]["color"], "linestyle": "-"}
-        style = looks[name] | {"marker": "o"} if several else line
-        draw(ax, Curves(x, y), style, label=label_of(name) or "_network", log=log, band=band)
+        look = looks[name] | ({"marker": "o"} if several else {"linestyle": "-"})
+        draw(ax, Curves(x, y), look, label=label_of(name) or "_network", log=log, band=band)
         if not several:
             dots = [layer_colour(layer_number(layer, place[layer])) for layer in layers]
             ax.scatter(x, centre_and_band(y, log, band)[0], c=dots, s=55, zorder=3)

@@ -1,7 +1,5 @@
 """Distributions: histograms of the values in each layer of each network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

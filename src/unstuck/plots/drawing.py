@@ -4,8 +4,6 @@ What is not finite is never drawn as if it were: a curve that ends there ends in
 logarithmic axis: it is a triangle on the edge.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Maps: the units of a layer over time, and a quantity over two settings of a grid."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Literal
@@ -58,9 +56,8 @@ def unit_heatmap(
     grid = np.ma.masked_invalid(floats(values, "values", ndim=2))
     x, y = cell_edges(_increasing(steps_of(steps, len(grid)), "steps")), np.arange(grid.shape[1] + 1) + 0.5
     top = 1.0 if fraction or not grid.any() else float(np.abs(grid).max())
-    signed = bool((grid.filled(0) < 0).any())
-    look = {"cmap": DIVERGING if signed else SEQUENTIAL, "vmin": -top if signed else 0.0}
-    look["vmax"] = top - 1e-9 if silent else top  # just below 1, so that 1 itself is over it
+    low, colours = (-top, DIVERGING) if (grid.filled(0) < 0).any() else (0.0, SEQUENTIAL)
+    look = {"cmap": colours, "vmin": low, "vmax": top - 1e-9 if silent else top}  # below 1: 1 itself is over it
 
     ax = axes_of(ax)
     label = axis_label(quantity) + (" (tip: all)" if silent else "")
@@ -111,25 +108,23 @@ def grid_map(
     else:
         array, x_values, y_values = floats(values, "values"), _listed(x, "x"), _listed(y, "y")
         if array.ndim not in (2, 3) or array.shape[:2] != (len(x_values), len(y_values)):
-            raise ValueError(
-                f"values: expected shape ({len(x_values)}, {len(y_values)}) or with seeds last, got {array.shape}"
-            )
+            shape = len(x_values), len(y_values)
+            raise ValueError(f"values: expected shape {shape} or with seeds last, got {array.shape}")
         array = array.reshape(*array.shape[:2], -1)
     sides = _Side(x_values, "x", xscale), _Side(y_values, "y", yscale)
     seeds, lost = array.shape[2], (~np.isfinite(array)).sum(axis=2)
     mean = np.ma.masked_invalid(array).mean(axis=2)
-    low, high = _colour_limits(limits, mean, fraction)
+    look = _colour_limits(limits, mean, fraction)
 
     ax = axes_of(ax)
     label = None if not colourbar else axis_label(quantity) if quantity is not None else ""
     if colourbar and lost.any():
         label = f"{label}\n(digits: lost of {seeds} seeds; rust: all)" if seeds > 1 else f"{label}\n(rust: lost)"
-    colours = SEQUENTIAL.with_extremes(bad=RUST, under=SEQUENTIAL(0.0), over=SEQUENTIAL(1.0))
-    look = {"cmap": colours, "vmin": low, "vmax": high}
+    look["cmap"] = SEQUENTIAL.with_extremes(bad=RUST, under=SEQUENTIAL(0.0), over=SEQUENTIAL(1.0))
     ground = _mesh(ax, sides[0].edges, sides[1].edges, mean, look, label=label).to_rgba(mean)  # (X, Y, 4)
     for i, j in np.argwhere(lost) if seeds > 1 else ():
-        style = {"ha": "center", "va": "center", "fontsize": "small", "color": _readable_on(ground[i, j])}
-        ax.text(sides[0].centres[i], sides[1].centres[j], str(lost[i, j]), **style)
+        place, colour = (sides[0].centres[i], sides[1].centres[j]), _readable_on(ground[i, j])
+        ax.text(*place, str(lost[i, j]), ha="center", va="center", fontsize="small", color=colour)
     for side in sides:
         side.dress(ax)
     if runs is not None:
@@ -212,13 +207,14 @@ def _increasing(x: np.ndarray, name: str) -> np.ndarray:
     return x
 
 
-def _colour_limits(limits: Any, mean: np.ma.MaskedArray, fraction: bool) -> tuple[float, float]:
+def _colour_limits(limits: Any, mean: np.ma.MaskedArray, fraction: bool) -> dict[str, Any]:
     if limits is None:
-        return (0.0, 1.0) if fraction or not mean.count() else (float(mean.min()), float(mean.max()))
-    if np.shape(limits) != (2,):
+        limits = (0.0, 1.0) if fraction or not mean.count() else (mean.min(), mean.max())
+    elif np.shape(limits) != (2,):
         raise ValueError(f"limits: expected (low, high), got {short(limits)}")
-    low = real("limits", limits[0])
-    return low, real("limits", limits[1], above=low)
+    else:
+        real("limits", limits[1], above=real("limits", limits[0]))
+    return {"vmin": float(limits[0]), "vmax": float(limits[1])}
 
 
 def _readable_on(colour: np.ndarray) -> str:

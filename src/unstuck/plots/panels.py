@@ -1,7 +1,5 @@
 """What makes several curves one figure: a panel a setting, reference lines, names at the curves."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt

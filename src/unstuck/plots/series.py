@@ -4,8 +4,6 @@ A Record, a Run, Runs and lists of either are runs; everything else is an array.
 Runs that share one row or band may differ in their seed alone: a mean over learning rates would be one of nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,8 +72,7 @@ def runs_of(values: Any, name: str, may_vary: Sequence[str] = ("seed",)) -> Runs
         ValueError: the runs differ in a setting that is not among `may_vary`.
         TypeError: the list holds something else too.
     """
-    if isinstance(values, Record | Run):
-        values = [values]
+    values = [values] if isinstance(values, Record | Run) else values
     if not isinstance(values, Sequence) or not any(isinstance(each, Record | Run) for each in values):
         return None
     for each in values:
@@ -83,10 +80,9 @@ def runs_of(values: Any, name: str, may_vary: Sequence[str] = ("seed",)) -> Runs
     runs = Runs(each if isinstance(each, Run) else Run({}, each) for each in values)
     varied = [setting for setting in runs.axes if setting not in may_vary]
     if varied:
-        raise ValueError(
-            f"{name}: expected runs that differ in {' and '.join(may_vary)} alone, these differ in "
-            f"{' and '.join(varied)}; choose with where(), or give {{label: runs.where(...)}}"
-        )
+        expected, cure = " and ".join(may_vary), "choose with where(), or give {label: runs.where(...)}"
+        found = " and ".join(varied)
+        raise ValueError(f"{name}: expected runs that differ in {expected} alone, these differ in {found}; {cure}")
     return runs
 
 
@@ -157,9 +153,8 @@ def _at(record: Record, quantity: str, layer: str, step: int | None) -> float:
     if step is None:
         return values[-1]
     if step not in steps:
-        raise ValueError(
-            f"step: {quantity!r} of {layer!r} was recorded from {steps[0]} to {steps[-1]}, not at {step}"
-        )
+        recorded = f"was recorded from {steps[0]} to {steps[-1]}"
+        raise ValueError(f"step: {quantity!r} of {layer!r} {recorded}, not at {step}")
     return values[steps == step][0]
 
 

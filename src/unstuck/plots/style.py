@@ -4,8 +4,6 @@ Activations are drawn as `unstuck.activations.ACTIVATIONS` says, schemes as the 
 is called comes from `QUANTITIES`.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 
@@ -53,21 +51,18 @@ SCHEMES: dict[str, Scheme] = {
 """The schemes of `unstuck.init`, by name."""
 
 
-def _known(name: str) -> Activation | Scheme | None:
-    return ACTIVATIONS.get(name) or SCHEMES.get(name)
+KNOWN: dict[str, Activation | Scheme] = {**ACTIVATIONS, **SCHEMES}
 
 
 def label_of(name: str) -> str:
     """What a figure writes for an activation or a scheme, "ReLU" for "relu"; anything else as it is."""
-    found = _known(name)
-    return found.label if found else name
+    return KNOWN[name].label if name in KNOWN else name
 
 
 def style_of(name: str, position: int = 0) -> dict[str, str]:
     """Colour and line style of an activation or a scheme, for `ax.plot`; of anything else, by its position."""
-    found = _known(name)
-    if found:
-        return {"color": found.colour, "linestyle": found.dashes}
+    if name in KNOWN:
+        return {"color": KNOWN[name].colour, "linestyle": KNOWN[name].dashes}
     turn, index = divmod(position, len(PALETTE))
     return {"color": PALETTE[index], "linestyle": LINE_STYLES[turn % len(LINE_STYLES)]}
 

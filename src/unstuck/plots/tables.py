@@ -1,7 +1,5 @@
 """Tables: the numbers of a page as HTML, which scrolls by itself where it is too wide for a phone, and as text."""
 
-from __future__ import annotations
-
 import html
 import math
 from collections.abc import Iterable, Mapping

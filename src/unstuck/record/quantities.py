@@ -1,7 +1,5 @@
 """`QUANTITIES`: the one table of what is measured, from which everything about a quantity follows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
