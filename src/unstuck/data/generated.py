@@ -8,6 +8,9 @@ import torch
 from unstuck.arguments import real, whole
 from unstuck.data.split import Split
 
+Part = tuple[np.ndarray, np.ndarray]
+"""Inputs and labels."""
+
 
 def circle_and_cross(
     n: int = 2, size: int = 32, noise: float = 0.0, seed: int = 0, *, jitter: float = 0.5, n_test: int = 100
@@ -54,9 +57,7 @@ def spirals(n: int = 300, arms: int = 3, noise: float = 0.02, seed: int = 0, *, 
     return _split(train, test, tuple(f"arm {k}" for k in range(arms)), {"name": "spirals", **settings})
 
 
-def _figures(
-    n: int, size: int, noise: float, jitter: float, rng: np.random.Generator, centred: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _figures(n: int, size: int, noise: float, jitter: float, rng: np.random.Generator, centred: int) -> Part:
     """n images (n, 3, size, size) and labels (n,), circle first; the first `centred` are not jittered."""
     stroke = size / 16
     full = 0.35 * size
@@ -80,7 +81,7 @@ def _figures(
     return np.clip(x + noise * rng.standard_normal(x.shape), 0, 1), y
 
 
-def _spiral_points(n: int, arms: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _spiral_points(n: int, arms: int, noise: float, rng: np.random.Generator) -> Part:
     """n points (n, 2) and the arms (n,) they lie on."""
     y = np.arange(n) % arms
     r = rng.uniform(0.1, 1.0, n)
@@ -89,8 +90,6 @@ def _spiral_points(n: int, arms: int, noise: float, rng: np.random.Generator) ->
     return x + noise * rng.standard_normal(x.shape), y
 
 
-def _split(
-    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], classes: tuple[str, ...], meta: dict
-) -> Split:
+def _split(train: Part, test: Part, classes: tuple[str, ...], meta: dict) -> Split:
     arrays = [array for x, y in (train, test) for array in (x.astype(np.float32), y.astype(np.int64))]
     return Split(*map(torch.from_numpy, arrays), classes, meta)

@@ -80,12 +80,9 @@ class Split:
                 raise ValueError(f"{place}: expected an item an example, ({n}, ...), got {shape}")
 
     def __repr__(self) -> str:
-        name, counts = (
-            self.meta.get("name", "unnamed"),
-            f"{len(self.x_train):,} training and {len(self.x_test):,} test",
-        )
-        shape, k = tuple(self.x_train.shape[1:]), len(self.classes)
-        return f"Split({name}: {counts} examples of shape {shape}, {k} classes)"
+        name, shape = self.meta.get("name", "unnamed"), tuple(self.x_train.shape[1:])
+        counts = f"{len(self.x_train):,} training and {len(self.x_test):,} test"
+        return f"Split({name}: {counts} examples of shape {shape}, {len(self.classes)} classes)"
 
     def numpy(self) -> Split:
         """The same Split in NumPy arrays, which are copies: changing them in place does not reach the tensors."""

@@ -90,11 +90,10 @@ class Table:
 
     def __str__(self) -> str:
         lines = [self.head, *([name, *map(str, row)] for name, row in zip(self.names, self.cells, strict=True))]
-        columns = []
-        for column, right in zip(zip(*lines, strict=True), [False, *self._numeric()], strict=True):
-            width = max(map(len, column))
-            columns.append([text.rjust(width) if right else text.ljust(width) for text in column])
-        texts = ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
+        sides = ["<", *(">" if numeric else "<" for numeric in self._numeric())]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        forms = [f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True)]
+        texts = ["  ".join(forms).format(*line).rstrip() for line in lines]
         return "\n".join([self.caption, *texts] if self.caption else texts)
 
 
@@ -184,8 +183,8 @@ def _cell(column: Any, value: Any, where: str) -> Cell:
     if not len(good):
         return Cell(lost, value=math.nan, lost=True)
     spread = f"± {_shown(good.std(ddof=1), 2)}" if len(good) > 1 else ""
-    mean = float(good.mean())
-    return Cell(_shown(mean), ", ".join(filter(None, (spread, lost))), value=mean, lost=bool(lost))
+    small = ", ".join(filter(None, (spread, lost)))
+    return Cell(_shown(good.mean()), small, value=float(good.mean()), lost=bool(lost))
 
 
 def _numbers(value: Any, where: str) -> np.ndarray:
