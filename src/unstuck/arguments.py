@@ -1,55 +1,74 @@
 """The checks of arguments that the whole package shares: every error names the argument, what is due and what came.
 
 A TypeError is for a value of the wrong kind, a ValueError for one that does not fit. Booleans are no numbers; NumPy's
-integers and floats are.
+integers and floats are, and so is an array or tensor without axes, which holds one.
 """
 
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Collection, Iterable
-from numbers import Real
-from typing import Any, TypeVar
-
-Kind = TypeVar("Kind")
+from numbers import Integral, Real
+from typing import Any
 
 
 def whole(name: str, value: Any, least: int | None = 1, most: int | None = None) -> int:
     """`value` as an int from `least` to `most` (None: no bound)."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or _is_bool(value):
+    number = _single(value)
+    if not isinstance(number, Integral) or isinstance(number, bool):
         raise TypeError(f"{name}: expected an integer, got {short(value)}")
-    _within(name, number, number if least is None else least, most, "an integer")
-    return number
+    _within(name, int(number), least, most, "an integer")
+    return int(number)
 
 
-def wholes(name: str, values: Iterable[int], least: int | None = 1, count: int = 1) -> tuple[int, ...]:
-    """A sequence of at least `count` integers, each from `least` on (None: no bound)."""
-    if not isinstance(values, Iterable) or isinstance(values, str | bytes):
+def wholes(
+    name: str, values: Iterable[Any], least: int | None = 1, *, fewest: int = 0, count: int | None = None
+) -> tuple[int, ...]:
+    """Integers of at least `least`: `count` of them, or at least `fewest`; a text is refused."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise TypeError(f"{name}: expected a sequence of integers, got {short(values)}")
-    numbers = tuple(whole(name, value, least) for value in values)
-    if len(numbers) < count:
-        raise ValueError(f"{name}: expected at least {count} integers, got {short(numbers)}")
-    return numbers
+    found = tuple(whole(name, value, least) for value in values)
+    if count is not None and len(found) != count:
+        raise ValueError(f"{name}: expected {count} integers, got {list(found)}")
+    if len(found) < fewest:
+        raise ValueError(f"{name}: expected at least {fewest} integers, got {list(found)}")
+    return found
 
 
 def real(
     name: str, value: Any, *, least: float | None = None, above: float | None = None, most: float | None = None
 ) -> float:
     """`value` as a finite float of at least `least`, above `above` and at most `most` (None: no bound)."""
-    if not isinstance(value, Real) or _is_bool(value):
+    number = _single(value)
+    if not isinstance(number, Real) or isinstance(number, bool):
         raise TypeError(f"{name}: expected a number, got {short(value)}")
-    number = float(value)
+    try:
+        number = float(number)
+    except OverflowError:  # an integer, too large for a float
+        number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"{name}: expected a finite number, got {number}")
+        raise ValueError(f"{name}: expected a finite number, got {short(value)}")
     if above is not None and not number > above:
-        raise ValueError(f"{name}: expected a number above {above:g}, got {number:g}")
+        raise ValueError(f"{name}: expected a number above {_bound(above)}, got {number}")
     _within(name, number, least, most, "a number")
     return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value`, which must be True or False, Python's or NumPy's."""
+    found = _single(value)
+    if not isinstance(found, bool):
+        raise TypeError(f"{name}: expected True or False, got {short(value)}")
+    return found
+
+
+def words(name: str, value: Any) -> str:
+    """`value`, which must be a text that is not blank."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a text, got {short(value)}")
+    if not value.strip():
+        raise ValueError(f"{name}: expected a text that is not blank, got {value!r}")
+    return str(value)
 
 
 def choice(name: str, value: Any, known: Collection[str]) -> str:
@@ -74,7 +93,7 @@ def names(name: str, values: Iterable[str], known: Collection[str] | None = None
     return found
 
 
-def instance(name: str, value: Any, kind: type[Kind] | tuple[type[Kind], ...], expected: str) -> Kind:
+def instance(name: str, value: Any, kind: Any, expected: str) -> Any:
     """`value`, which must be of a class; `expected` says it in words, "a torch.nn.Module"."""
     if not isinstance(value, kind):
         raise TypeError(f"{name}: expected {expected}, got {short(value)}")
@@ -86,16 +105,26 @@ def short(value: Any, most: int = 80) -> str:
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple) and math.prod(shape) != 1:
         return f"{type(value).__name__} of shape {tuple(shape)}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return f"{type(value).__name__} too long to show"
     return text if len(text) <= most and "\n" not in text else f"{type(value).__name__} ({text[: most // 2]!r} ...)"
 
 
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # NumPy's, without importing it
+def _single(value: Any) -> Any:
+    """What a NumPy scalar or an array or tensor without axes holds, as Python's own; anything else as it is."""
+    shape = getattr(value, "shape", None)
+    return value.item() if isinstance(shape, tuple) and not shape and hasattr(value, "item") else value
 
 
 def _within(name: str, number: float, least: float | None, most: float | None, what: str) -> None:
+    # numbers in full: "at most 1, got 1" for 1.0000001 would help nobody
     if least is not None and number < least:
-        raise ValueError(f"{name}: expected {what} of at least {least:g}, got {number:g}")
+        raise ValueError(f"{name}: expected {what} of at least {_bound(least)}, got {short(number)}")
     if most is not None and number > most:
-        raise ValueError(f"{name}: expected {what} of at most {most:g}, got {number:g}")
+        raise ValueError(f"{name}: expected {what} of at most {_bound(most)}, got {short(number)}")
+
+
+def _bound(limit: float) -> str:
+    return str(limit).removesuffix(".0")

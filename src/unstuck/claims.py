@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
+from unstuck.arguments import flag, instance, real, short, whole, words
+
 MIME = "application/vnd.unstuck.claim+json"
+
+INTERVAL = "95 % interval"
+"""What `within` asks for, and shows."""
 
 
 class ClaimError(AssertionError):
@@ -17,7 +23,15 @@ class ClaimError(AssertionError):
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that held. Displays itself in a notebook; `fields()` is what the table of claims is made of."""
+    """A claim and its measurement. Displays itself in a notebook; `fields()` is what tables of claims are made of.
+
+    Attributes:
+        mean, std, n: of what was measured; std (with n - 1) is None for a single number.
+        interval: of the mean, 95 %, where `within` asks for it.
+        required: what was asserted, in words.
+        shown: whether it is displayed.
+        held: whether it is true; `claim` returns no other.
+    """
 
     text: str
     mean: float
@@ -27,46 +41,53 @@ class Claim:
     says: str | float | None
     theory: str | float | None
     source: str
+    shown: bool
+    held: bool
+    interval: tuple[float, float] | None = None
 
     def fields(self) -> dict:
-        """Everything, ready for JSON."""
-        return asdict(self)
+        """Everything, ready for JSON; the interval follows from mean, std and n."""
+        return {name: value for name, value in vars(self).items() if name != "interval"}
 
     @property
     def measured(self) -> str:
-        """The measurement as shown: mean, and standard deviation and n where there are several."""
+        """The measurement as shown: mean, and standard deviation or interval and n where there are several."""
         return self._measured(3)
 
     def _measured(self, digits: int) -> str:
-        if self.n == 1:
-            return number(self.mean, digits)
-        return f"{number(self.mean, digits)} ± {number(self.std, 2)} (n = {self.n})"
+        mean = number(self.mean, digits)
+        if self.interval is not None:
+            low, high = (number(end, digits - 1) for end in self.interval)
+            return f"{mean}, {INTERVAL} {low} to {high} (n = {self.n})"
+        return mean if self.std is None else f"{mean} ± {number(self.std, 2)} (n = {self.n})"
+
+    def _lines(self) -> list[tuple[str, str]]:
+        """What stands below the statement: a word and a value a line."""
+        lines = [("we measured ", self.measured)]
+        if self.theory is not None:
+            lines.append(("theory ", number(self.theory)))
+        if self.says is not None:
+            lines.append(("they say: ", number(self.says)))
+        return lines
 
     def __repr__(self) -> str:
-        parts = [f"We measured: {self.measured}."]
-        if self.theory is not None:
-            parts.append(f"Theory gives: {number(self.theory)}.")
-        if self.says is not None:
-            parts.append(f"They say: {number(self.says)}.")
-        return f"{self.text} " + " ".join(parts)
+        return "\n".join([self.text, *(word + value for word, value in self._lines())])
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        cells = [("we measured", self.measured), ("required", self.required)]
-        if self.theory is not None:
-            cells.insert(0, ("theory gives", number(self.theory)))
-        if self.says is not None:
-            cells.insert(0, ("they say", number(self.says)))
-        if self.source:
-            cells.append(("source", self.source))
-        rows = "".join(f"<div><dt>{k}</dt><dd>{html.escape(str(v))}</dd></div>" for k, v in cells)
-        page = f'<div class="claim"><p>{html.escape(self.text)}</p><dl>{rows}</dl></div>'
+        if not self.shown:  # HTML that is empty, since where there is none the plain text is displayed
+            return {"text/plain": "held", "text/html": "", MIME: self.fields()}
+        lines = "".join(f"<li>{word}{html.escape(value)}</li>" for word, value in self._lines())
+        source = f"<small>{html.escape(self.source)}</small>" if self.source else ""
+        page = f'<div class="claim"><p>{html.escape(self.text)}</p><ul>{lines}</ul>{source}</div>'
         return {"text/plain": repr(self), "text/html": page, MIME: self.fields()}
 
 
-def number(value, digits: int = 3) -> str:
+def number(value: float | str, digits: int = 3) -> str:
     """A number at `digits` significant figures, a whole number below a million in full, text as it is."""
     if isinstance(value, str):
         return value
+    instance("value", value, Real, "a number or a text")
+    digits = whole("digits", digits)
     if not math.isfinite(value):
         return f"{value:g}"
     if value == int(value) and abs(value) < 10**6:
@@ -86,67 +107,57 @@ def claim(
     abs: float | None = None,  # the field's word, as in pytest.approx
     at_least: float | None = None,
     at_most: float | None = None,
+    within: float | None = None,
     says: str | float | None = None,
     theory: str | float | None = None,
     source: str = "",
+    shown: bool = True,
 ) -> Claim:
     """Assert that what was measured is what the text says, and show it.
+
+    Exactly one of three is required of the mean: `expected`, a bound, or `within`.
 
     Args:
         text: the claim, one sentence.
         measured: a number, or one number a seed: the mean is tested; mean, sd and n are shown.
         expected: the value claimed, with either `rel` (relative) or `abs` (absolute) tolerance.
-        at_least, at_most: bounds claimed, instead of `expected`; one or both.
+        at_least, at_most: bounds claimed; one or both.
+        within: for "no difference": the 95 % interval of the mean (Student's t) lies from -`within` to `within`. It
+            needs at least 3 values, and says more than a difference that is not significant, which few seeds give.
         says: what the source says; shown, never asserted.
         theory: what our theory gives; shown, never asserted.
         source: where `says` stands.
+        shown: False asserts and stores the claim, and displays nothing.
 
     Raises:
         ClaimError: the claim does not hold (a measurement that is NaN or infinite never holds).
         ValueError, TypeError: the call itself is wrong.
     """
-    if not isinstance(text, str) or not text.strip():
-        raise TypeError(f"text: expected a sentence, got {text!r}")
-    values = _values(measured)
-    limits = {"expected": expected, "rel": rel, "abs": abs, "at_least": at_least, "at_most": at_most}
-    expected, rel, abs, at_least, at_most = (
-        None if limit is None else _finite(name, limit) for name, limit in limits.items()
-    )
-    bounded = at_least is not None or at_most is not None
-    if (expected is not None) == bounded:
-        raise ValueError("expected: give either expected (with rel or abs) or at_least and/or at_most")
-    if expected is not None and (rel is None) == (abs is None):
-        raise ValueError(f"rel, abs: give exactly one tolerance with expected, got rel={rel}, abs={abs}")
-    if bounded and (rel is not None or abs is not None):
-        raise ValueError("rel, abs: a tolerance goes with expected, not with at_least or at_most")
-    for name, tolerance in (("rel", rel), ("abs", abs)):
-        if tolerance is not None and tolerance < 0:
-            raise ValueError(f"{name}: expected a tolerance of at least 0, got {tolerance}")
-    if rel is not None and expected == 0:
-        raise ValueError("rel: nothing is relative to expected=0, give abs")
-    if at_least is not None and at_most is not None and at_least > at_most:
-        raise ValueError(f"at_least, at_most: nothing lies between {at_least} and {at_most}")
+    words("text", text)
+    instance("source", source, str, "a text")
+    shown, values = flag("shown", shown), _values(measured)
     says, theory = (
-        value if value is None or isinstance(value, str) else _finite(name, value)
+        value if value is None or isinstance(value, str) else real(name, value)
         for name, value in (("says", says), ("theory", theory))
     )
-
     with np.errstate(invalid="ignore"):  # inf - inf: the claim fails below, and says so better than a warning
         mean = float(values.mean())
         std = float(values.std(ddof=1)) if values.size > 1 else None
+    interval = None
+    _check_one_way(expected, at_least, at_most, within)
     if expected is not None:
-        tolerance = abs if abs is not None else rel * math.fabs(expected)
-        holds = math.fabs(mean - expected) <= tolerance
-        required = f"{number(expected)} ± {number(tolerance, 2)}"
+        holds, required = _near(mean, real("expected", expected), rel, abs)
+    elif rel is not None or abs is not None:
+        raise ValueError(f"rel, abs: expected none without expected, got rel={short(rel)}, abs={short(abs)}")
+    elif within is not None:
+        limit = real("within", within, above=0)
+        interval = _interval(mean, std, values.size)
+        holds, required = -limit <= interval[0] and interval[1] <= limit, f"a {INTERVAL} within ±{limit:.10g}"
     else:
-        holds = (at_least is None or mean >= at_least) and (at_most is None or mean <= at_most)
-        required = " and ".join(
-            f"{word} {limit:g}"  # as the author chose it: 0.9996 must not be shown as 1.00
-            for word, limit in (("at least", at_least), ("at most", at_most))
-            if limit is not None
-        )
-    result = Claim(text, mean, std, int(values.size), required, says, theory, source)
-    if not (holds and math.isfinite(mean)):
+        holds, required = _between(mean, at_least, at_most)
+    holds = bool(holds and math.isfinite(mean))
+    result = Claim(text, mean, std, values.size, required, says, theory, source, shown, holds, interval)
+    if not holds:
         # with more digits than elsewhere: "measured 0.900, required at least 0.900" would help nobody
         raise ClaimError(
             f'The claim "{text}" does not hold: required is {required}, but we measured {result._measured(6)}.'
@@ -154,22 +165,54 @@ def claim(
     return result
 
 
+def _check_one_way(expected, at_least, at_most, within) -> None:
+    given = {
+        "expected": expected is not None,
+        "at_least, at_most": at_least is not None or at_most is not None,
+        "within": within is not None,
+    }
+    if sum(given.values()) != 1:
+        found = " and ".join(name for name, there in given.items() if there) or "none"
+        raise ValueError(f"expected, at_least, at_most, within: expected one way to be tested, got {found}")
+
+
+def _near(mean: float, expected: float, rel, abs) -> tuple[bool, str]:
+    if (rel is None) == (abs is None):
+        raise ValueError(f"rel, abs: expected one tolerance with expected, got rel={short(rel)}, abs={short(abs)}")
+    if rel is not None and expected == 0:
+        raise ValueError("rel: expected abs instead, since nothing is relative to expected=0")
+    tolerance = real("abs", abs, least=0) if rel is None else real("rel", rel, least=0) * math.fabs(expected)
+    return math.fabs(mean - expected) <= tolerance, f"{number(expected)} ± {number(tolerance, 2)}"
+
+
+def _between(mean: float, at_least, at_most) -> tuple[bool, str]:
+    low = None if at_least is None else real("at_least", at_least)
+    high = None if at_most is None else real("at_most", at_most)
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"at_least, at_most: expected at_least to be the smaller, got {low} and {high}")
+    limits = [f"{word} {limit:.10g}" for word, limit in (("at least", low), ("at most", high)) if limit is not None]
+    holds = (low is None or mean >= low) and (high is None or mean <= high)
+    return holds, " and ".join(limits)
+
+
+def _interval(mean: float, std: float | None, n: int) -> tuple[float, float]:
+    """The ends of Student's t interval of a mean of n values with standard deviation `std`."""
+    if std is None or n < 3:
+        raise ValueError(f"measured: expected at least 3 values (one a seed) with within, got {n}")
+    from scipy.special import stdtrit  # on call: every page imports `claim`, few need this
+
+    half = float(stdtrit(n - 1, 0.975)) * std / math.sqrt(n)
+    return mean - half, mean + half
+
+
 def _values(measured) -> np.ndarray:
+    """What was measured as float64 (n,), finite or not."""
     try:
-        values = np.asarray(measured, dtype=np.float64).ravel()
+        values = np.asarray(measured)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires a gradient
-        raise TypeError(f"measured: expected a number or a sequence of numbers, got {measured!r}") from error
+        raise TypeError(f"measured: expected a number or a sequence of numbers, got {short(measured)}") from error
     if values.size == 0:
         raise ValueError("measured: expected at least one number, got none")
-    return values
-
-
-def _finite(name: str, value) -> float:
-    """`value` as a plain float, so that JSON can hold it whatever library it came from."""
-    try:
-        value = float(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name}: expected a number, got {value!r}") from error
-    if not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value}")
-    return value
+    if values.dtype.kind not in "iuf":
+        raise TypeError(f"measured: expected a number or a sequence of numbers, got {short(measured)}")
+    return values.astype(np.float64).ravel()

@@ -16,9 +16,8 @@ import itertools
 import json
 import math
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import ClassVar
 from weakref import WeakValueDictionary
@@ -30,6 +29,8 @@ import traitlets
 from ipywidgets import Layout
 from matplotlib.figure import Figure
 from PIL import Image
+
+from unstuck.arguments import instance, real, short, words
 
 MAX_FRAMES = 60
 _JS = Path(__file__).parent / "_js"
@@ -47,8 +48,8 @@ class Explorable(anywidget.AnyWidget):
     _living: ClassVar[WeakValueDictionary[str, Explorable]] = WeakValueDictionary()
 
     def __init__(self, *, text: str, picture: bytes, **traits):
-        self._text = text
-        self._picture = b64encode(picture).decode()
+        self._text = words("text", text)
+        self._picture = b64encode(instance("picture", picture, bytes, "the bytes of a PNG")).decode()
         content = json.dumps([type(self).__name__, text, traits], sort_keys=True)
         model_id = f"unstuck-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
         # When a cell runs again, its old widget has the same id: closed later, it would take the new one along.
@@ -98,12 +99,13 @@ class Frames(Explorable):
         title: stands above the sliders and names the whole for a screen reader.
         alt: what is to be seen in a frame: a text with the sliders' names in braces, or a function of their values.
             The first frame's text is compared by nbval: it must not depend on training.
-        dpi: pixels an inch of the figure.
+        dpi: pixels an inch of the figure, above 0.
         **sliders: for each argument of `draw` a `Slider`, or just its list of values.
 
     Raises:
-        ValueError: more than 60 combinations, frames of different sizes, a slider that is none, an empty text.
-        TypeError: `draw` does not return a Figure, or a slider's value is neither number nor string.
+        ValueError: more than 60 combinations, frames of different sizes, a slider that is none, an empty text, names
+            in `alt` that are no sliders.
+        TypeError: an argument of the wrong kind, or `draw` does not return a Figure.
     """
 
     _esm = _JS / "frames.js"
@@ -125,8 +127,8 @@ class Frames(Explorable):
         dpi: float = 100,
         **sliders: Slider | Sequence[float | str],
     ):
-        if not isinstance(title, str) or not title.strip():
-            raise ValueError(f"title: expected a text, got {title!r}")
+        instance("draw", draw, Callable, "a function that returns a matplotlib Figure")
+        title, dpi = words("title", title), real("dpi", dpi, above=0)
         if not sliders:
             raise ValueError("sliders: expected at least one, as in Frames(draw, ..., lr=[0.01, 0.1]), got none")
         specs = {name: _checked(name, given) for name, given in sliders.items()}
@@ -139,8 +141,7 @@ class Frames(Explorable):
             dict(zip(specs, chosen, strict=True))
             for chosen in itertools.product(*(spec.values for spec in specs.values()))
         ]
-        describe = alt if callable(alt) else alt.format
-        alts = [_described(describe, values) for values in combinations]
+        alts = [_described(alt, values) for values in combinations]
         images = _drawn(draw, combinations, dpi)
 
         first = combinations.index({name: _start(spec) for name, spec in specs.items()})
@@ -170,13 +171,15 @@ class Frames(Explorable):
 def _checked(name: str, given) -> Slider:
     """`given` as a Slider, or an error that names the slider."""
     spec = given if isinstance(given, Slider) else Slider(given)
-    if isinstance(spec.values, str) or not hasattr(spec.values, "__len__"):
-        raise TypeError(f"{name}: expected a Slider or a list of numbers or strings, got {given!r}")
-    for value in spec.values:
-        if not isinstance(value, (Real, str)) or isinstance(value, bool):
-            raise TypeError(f"{name}: expected numbers or strings, got {value!r}")
-        if value == "" or (isinstance(value, Real) and not math.isfinite(value)):
-            raise ValueError(f"{name}: expected finite numbers or texts, got {value!r}")
+    if isinstance(spec.values, str | bytes | Mapping) or not hasattr(spec.values, "__getitem__"):
+        raise TypeError(f"{name}: expected a Slider or a list of numbers or texts, got {short(given)}")
+    for value in (*spec.values, *([] if spec.start is None else [spec.start])):
+        if isinstance(value, str):
+            words(name, value)
+        else:
+            real(name, value)
+    for text in (spec.label, spec.unit):
+        instance(name, text, str, "a text as label and unit")
     texts = spec.texts()
     if len(set(texts)) < max(2, len(texts)):
         raise ValueError(f"{name}: expected at least two values that look different, got {texts}")
@@ -193,11 +196,14 @@ def _worded(values: dict) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in values.items())
 
 
-def _described(describe: Callable[..., str], values: dict) -> str:
-    text = describe(**values)
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"alt: expected a text for {_worded(values)}, got {text!r}")
-    return text
+def _described(alt: str | Callable[..., str], values: dict) -> str:
+    if callable(alt):
+        return words(f"alt for {_worded(values)}", alt(**values))
+    words("alt", alt)
+    try:
+        return alt.format(**values)
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"alt: expected names among {list(values)} in braces, got {alt!r} ({error})") from error
 
 
 def _drawn(draw: Callable[..., Figure], combinations: list[dict], dpi: float) -> list[Image.Image]:
@@ -226,9 +232,7 @@ def _rendered(draw: Callable[..., Figure], values: dict, dpi: float) -> Image.Im
     with plt.ioff(), matplotlib.rc_context({"savefig.bbox": "standard"}):
         try:
             figure = draw(**values)
-            if not isinstance(figure, Figure):
-                raise TypeError(f"draw: expected a matplotlib Figure, got {type(figure).__name__}")
-            figure.savefig(file, format="png", dpi=dpi)
+            instance("draw", figure, Figure, "a matplotlib Figure").savefig(file, format="png", dpi=dpi)
         finally:
             for number in set(plt.get_fignums()) - before:
                 plt.close(number)

@@ -3,52 +3,37 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
+from unstuck.arguments import choice, instance, real, short, whole
 from unstuck.evaluate import in_mode
 from unstuck.theory import standard_deviation
 
 SCHEMES = ("zeros", "constant", "normal", "uniform", "lecun", "xavier", "he", "pytorch", "orthogonal", "lsuv", "rai")
 """The schemes that `initialise` knows."""
 
+Weighted = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+
 SPREADING = ("constant", "normal", "uniform")  # those that need `scale`
 SCALABLE = ("lecun", "xavier", "he", "orthogonal")  # those that take `gain`
 
 
-GAINS = {
-    "identity": 1.0,
-    "sigmoid": 1.846,
-    "tanh": 1.593,
-    "relu": 1.414,
-    "leaky_relu": 1.414,
-    "prelu": 1.372,
-    "elu": 1.245,
-    "selu": 1.0,
-    "gelu": 1.534,
-    "silu": 1.677,
-    "maxout": 1.0,
-}
-"""The gain g of each activation f with which a signal keeps its size: g^2 E[f(z)^2] = 1 for z ~ N(0, 1).
-
-At most 0.001 from the exact value; for ReLU it is He's sqrt(2). Maxout: f is the larger of two independent z.
-"""
-
-
 def fans(weight: Tensor) -> tuple[int, int]:
     """Fan-in and fan-out of a weight (out, in) or (out, in, k, k): inputs (outputs) times kernel positions."""
+    instance("weight", weight, Tensor, "a torch.Tensor")
     if weight.ndim < 2:
         raise ValueError(f"weight: expected at least 2 dimensions, got shape {tuple(weight.shape)}")
     positions = math.prod(weight.shape[2:])
     return weight.shape[1] * positions, weight.shape[0] * positions
 
 
-def weighted_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def weighted_layers(model: nn.Module) -> list[tuple[str, Weighted]]:
     """The linear and convolutional layers, in the order in which they are registered."""
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+    instance("model", model, nn.Module, "a torch.nn.Module")
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Weighted)]
 
 
 @torch.no_grad()
@@ -69,38 +54,50 @@ def initialise(
             Matas 2016 and needs a batch `x`; "rai" is the randomised asymmetric start of Lu et al. 2019; "pytorch" is
             what a PyTorch layer does by itself, U(-1, 1) / sqrt(fan_in) for weights and biases.
         scale: standard deviation ("normal"), half-width ("uniform") or value ("constant").
-        gain: factor for "lecun", "xavier", "he", "orthogonal"; None is the scheme's own.
+        gain: factor for "lecun", "xavier", "he", "orthogonal"; None is the scheme's own. The factor that keeps the
+            second moment of a signal is `unstuck.theory.gain(activation)`.
         bias: a number for every bias; "like weights" draws them as the weights are ("normal", "uniform");
             None leaves them. "rai" and "pytorch" draw their own.
         seed: of the generator used; the global random state is neither read nor changed.
         x: (N, ...), the batch that "lsuv" adjusts to.
 
-    Other modules (normalisation, PReLU) are left as they are. Raises ValueError for what does not fit together.
+    Other modules (normalisation, PReLU) are left as they are.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong or does not go with the scheme; the model has no such layer, or
+            one whose weights are computed from others (parametrised, weight-normalised, pruned) or not made yet
+            (lazy). Nothing is changed.
+        ValueError: "lsuv" cannot give a layer unit variance on this batch. The weights are then half adjusted.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme: {scheme!r} is not one of {SCHEMES}")
+    choice("scheme", scheme, SCHEMES)
     if (scale is None) == (scheme in SPREADING):
-        raise ValueError(f"scale: {'needed by' if scale is None else 'not used by'} {scheme!r}, got {scale}")
+        raise ValueError(f"scale: {'needed by' if scale is None else 'not used by'} {scheme!r}, got {short(scale)}")
     if gain is not None and scheme not in SCALABLE:
-        raise ValueError(f"gain: not used by {scheme!r}, got {gain}")
-    _check_number("scale", scale, least=-math.inf if scheme == "constant" else 0.0)
-    _check_number("gain", gain, least=0.0)
+        raise ValueError(f"gain: not used by {scheme!r}, got {short(gain)}")
+    if scale is not None:
+        scale = real("scale", scale, least=None if scheme == "constant" else 0)
+    if gain is not None:
+        gain = real("gain", gain, least=0)
     if (x is None) == (scheme == "lsuv"):
         raise ValueError(f"x: {'needed by' if x is None else 'not used by'} {scheme!r}")
-    if bias == "like weights":
+    if x is not None:
+        instance("x", x, Tensor, "a torch.Tensor")
+    if isinstance(bias, str):
+        choice("bias", bias, ("like weights",))
         if scheme not in ("normal", "uniform"):
             raise ValueError(f"bias: 'like weights' goes with 'normal' and 'uniform', not with {scheme!r}")
-    else:
-        _check_number("bias", bias, least=-math.inf)
+    elif bias is not None:
+        bias = real("bias", bias)
     if scheme in ("rai", "pytorch") and bias != 0.0:
         raise ValueError(f"bias: {scheme!r} draws its own, got {bias}")
-    if not isinstance(seed, Integral):
-        raise TypeError(f"seed: expected an integer, got {seed!r}")
+    seed = whole("seed", seed, least=0, most=2**64 - 1)
     layers = weighted_layers(model)
     if not layers:
         raise ValueError(f"model: {type(model).__name__} has no linear or convolutional layer")
+    _check_assignable(layers)
 
-    generator = torch.Generator().manual_seed(int(seed))
+    generator = torch.Generator().manual_seed(seed)
+    spread = 0.0 if scale is None else scale
     for _, layer in layers:
         if scheme == "rai":
             _fill_rai(layer, generator)
@@ -109,28 +106,34 @@ def initialise(
             for parameter in layer.parameters(recurse=False):
                 _fill(parameter, "uniform", fans(layer.weight)[0] ** -0.5, None, generator)
             continue
-        _fill(layer.weight, scheme, scale, gain, generator)
+        _fill(layer.weight, scheme, spread, gain, generator)
         if layer.bias is None or bias is None:
             continue
-        if bias == "like weights":
-            _fill(layer.bias, scheme, scale, gain, generator)
+        if isinstance(bias, str):
+            _fill(layer.bias, scheme, spread, gain, generator)
         else:
             layer.bias.fill_(bias)
-    if scheme == "lsuv":
+    if x is not None:
         _scale_to_unit_variance(model, layers, x)
     return model
 
 
-def _check_number(name: str, value: float | None, least: float) -> None:
-    if value is None:
-        return
-    if not isinstance(value, Real):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    if not (math.isfinite(value) and value >= least):
-        raise ValueError(f"{name}: expected a finite number{'' if least < 0 else ' of at least 0'}, got {value}")
+def _check_assignable(layers: list[tuple[str, Weighted]]) -> None:
+    """Refuse layers in which assigning a weight or bias does not change what they compute."""
+    for name, layer in layers:
+        own = dict(layer.named_parameters(recurse=False))
+        if any(isinstance(parameter, UninitializedParameter) for parameter in own.values()):
+            raise ValueError(f"model: layer {name!r} has no weights before its first batch; run one, then initialise")
+        # weight norm, spectral norm and pruning keep other parameters, from which they compute these
+        derived = [kind for kind in ("weight", "bias") if kind not in own and getattr(layer, kind) is not None]
+        if derived:
+            raise ValueError(
+                f"model: layer {name!r} computes its {' and '.join(derived)} (parametrised, weight-normalised or "
+                f"pruned), so that setting it changes nothing; initialise first, then parametrise"
+            )
 
 
-def _fill(weight: Tensor, scheme: str, scale, gain, generator: torch.Generator) -> None:
+def _fill(weight: Tensor, scheme: str, scale: float, gain: float | None, generator: torch.Generator) -> None:
     # drawn on the CPU, so that a seed means the same weights on every device
     draw = torch.empty(weight.shape, dtype=weight.dtype)
     if scheme == "zeros":
@@ -148,7 +151,7 @@ def _fill(weight: Tensor, scheme: str, scale, gain, generator: torch.Generator) 
     weight.copy_(draw)
 
 
-def _fill_rai(layer: nn.Module, generator: torch.Generator) -> None:
+def _fill_rai(layer: Weighted, generator: torch.Generator) -> None:
     """One entry of each unit's (weights, bias) from Beta(2, 1), the others N(0, 0.6007^2 / fan-in).
 
     Lu, Shin, Su & Karniadakis 2019, algorithm 1.
@@ -165,7 +168,9 @@ def _fill_rai(layer: nn.Module, generator: torch.Generator) -> None:
         layer.bias.copy_(rows[:, fan_in])
 
 
-def _scale_to_unit_variance(model: nn.Module, layers, x: Tensor, tolerance: float = 0.02, tries: int = 10) -> None:
+def _scale_to_unit_variance(
+    model: nn.Module, layers: list[tuple[str, Weighted]], x: Tensor, tolerance: float = 0.02, tries: int = 10
+) -> None:
     """Divide each layer's weights by the standard deviation of its output on `x`, in the order in which they run."""
     spread: dict[str, float] = {}
 
@@ -179,13 +184,14 @@ def _scale_to_unit_variance(model: nn.Module, layers, x: Tensor, tolerance: floa
             unused = [name for name, _ in layers if name not in spread]
             if unused:
                 raise ValueError(f"x: layers {unused} have no output on this batch")
+            weights = {name: layer.weight for name, layer in layers}
             for name in list(spread):
                 for _ in range(tries):
                     if not (math.isfinite(spread[name]) and spread[name] > 0):
                         raise ValueError(f"x: layer {name!r} has standard deviation {spread[name]} on this batch")
                     if abs(spread[name] - 1) < tolerance:
                         break
-                    model.get_submodule(name).weight.div_(spread[name])
+                    weights[name].div_(spread[name])
                     model(x)
                 else:
                     raise ValueError(f"x: layer {name!r} does not reach unit variance on this batch")

@@ -73,7 +73,8 @@ def fit(
     Raises ValueError for arguments that do not fit, TypeError for those of the wrong kind.
     """
     instance("model", model, nn.Module, "a torch.nn.Module")
-    n = check_split(split)
+    x, y = train_part(split)
+    n = len(x)
     if (steps is None) == (epochs is None):
         raise ValueError(f"steps, epochs: give exactly one, got steps={steps}, epochs={epochs}")
     batch_size, every, seed = whole("batch_size", batch_size, most=n), whole("every", every), whole("seed", seed, 0)
@@ -90,7 +91,7 @@ def fit(
     tested = tuple(name for name in quantities if name in TEST_QUANTITIES)
 
     model.to(device)
-    x, y = split.x_train.to(device), split.y_train.to(device)
+    x, y = x.to(device), y.to(device)
     optim = instance("optimizer", optim_of(model.parameters(), lr), torch.optim.Optimizer, "a torch optimizer")
     watching = watch(model, every=every, quantities=probed) if probed else nullcontext(Record())
     with in_mode(model, training=True), watching as record:
@@ -116,7 +117,7 @@ def fit(
                 if tested and ((step + 1) % per_epoch == 0 or step + 1 == steps):
                     _test(model, split, loss_fn, device, tested, record, step)
         except KeyboardInterrupt as interrupt:
-            interrupt.record = record  # filled by the watch on the way out
+            interrupt.record = record  # type: ignore[attr-defined]  # filled by the watch on the way out
             raise
     return record
 
@@ -148,12 +149,13 @@ def schedule_factor(schedule: str | Callable[[int], float] | None, steps: int) -
     return lambda step: 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
-def check_split(split: Split) -> int:
-    """How many training examples there are, all of them tensors."""
+def train_part(split: Split) -> tuple[Tensor, Tensor]:
+    """Training examples and their labels, which must be tensors."""
     instance("split", split, Split, "an unstuck.data.Split")
-    if not isinstance(split.x_train, Tensor):
-        raise TypeError(f"split: expected torch tensors, got {type(split.x_train).__name__}; is it split.numpy()?")
-    return len(split.x_train)
+    x, y = split.x_train, split.y_train
+    if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+        raise TypeError(f"split: expected torch tensors, got {type(x).__name__}; is it split.numpy()?")
+    return x, y
 
 
 def check_quantities(quantities: Sequence[str]) -> tuple[str, ...]:

@@ -255,7 +255,7 @@ def covered(nb) -> Iterator[str]:
                 continue
             names = made_of(value, tree) - common
             if not names & claimed:
-                yield f"cell {number}: no claim measures what it shows and training decides: {ast.unparse(value)[:60]}"
+                yield f"cell {number}: no claim measures what training decides: {ast.unparse(value)[:60]}"
 
 
 def calls_of(tree: ast.AST, name: str) -> list[ast.Call]:

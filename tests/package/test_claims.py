@@ -7,9 +7,12 @@ import re
 import numpy as np
 import pytest
 import torch
+from IPython.core.formatters import DisplayFormatter
+from scipy import stats
 
 from unstuck.claims import MIME, ClaimError, claim, number
 
+RNG = np.random.default_rng
 TEXT = "The loss falls."
 
 
@@ -75,7 +78,41 @@ def test_numbers_of_numpy_and_torch_are_taken():
         (0.5,),
     ):
         assert claim(TEXT, measured=measured, expected=np.float32(0.5), abs=torch.tensor(0.01)).mean == 0.5
-    assert claim(TEXT, measured=True, at_least=1).mean == 1.0
+    assert claim(TEXT, measured=[torch.tensor(0.25), torch.tensor(0.75)], expected=0.5, abs=0).n == 2
+
+
+# --- no difference ---
+
+
+@pytest.mark.parametrize(
+    "values", [[0.1, -0.2, 0.15], [0.01] * 3, RNG(0).normal(0, 1, 8), RNG(1).normal(0.5, 0.1, 40)]
+)
+def test_within_is_student_s_interval(values):
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), max(stats.sem(values), 1e-300))
+    limit = max(-low, high)
+    held = claim(TEXT, measured=values, within=limit * (1 + 1e-9))
+    assert held.interval == pytest.approx((low, high), rel=1e-9)
+    assert held.held and held.n == len(values) and held.mean == pytest.approx(np.mean(values))
+    with pytest.raises(ClaimError):
+        claim(TEXT, measured=values, within=limit * (1 - 1e-9))
+
+
+def test_within_needs_few_values_that_agree_or_many():
+    # mean 0, and yet nobody can say so: t is 4.3 with two degrees of freedom
+    noise = [0.1, -0.1, 0.0]
+    with pytest.raises(ClaimError):
+        claim(TEXT, measured=noise, within=0.2)
+    assert claim(TEXT, measured=noise * 5, within=0.2).held
+    # an interval on one side of 0 is a difference, and a small one
+    assert claim(TEXT, measured=[0.010, 0.011, 0.012], within=0.02).held
+    with pytest.raises(ClaimError):
+        claim(TEXT, measured=[-0.03, -0.031, -0.032], within=0.02)
+
+
+@pytest.mark.parametrize("values", [[math.nan, 0, 0], [math.inf, 0, 0], [math.inf, -math.inf, 0]])
+def test_within_does_not_hold_for_what_is_not_finite(values):
+    with pytest.raises(ClaimError, match=r"we measured (nan|inf)"):
+        claim(TEXT, measured=values, within=1e9)
 
 
 # --- wrong calls ---
@@ -84,31 +121,40 @@ def test_numbers_of_numpy_and_torch_are_taken():
 @pytest.mark.parametrize(
     ("arguments", "error", "names"),
     [
-        ({}, ValueError, "expected"),
-        ({"expected": 1}, ValueError, "rel, abs"),
-        ({"expected": 1, "rel": 0.1, "abs": 0.1}, ValueError, "rel, abs"),
-        ({"rel": 0.1}, ValueError, "expected"),
-        ({"at_least": 1, "rel": 0.1}, ValueError, "rel, abs"),
-        ({"at_most": 1, "abs": 0.1}, ValueError, "rel, abs"),
-        ({"expected": 1, "rel": 0.1, "at_least": 0}, ValueError, "expected"),
-        ({"expected": 1, "rel": -0.1}, ValueError, "rel"),
-        ({"expected": 1, "abs": -0.1}, ValueError, "abs"),
-        ({"expected": 0, "rel": 0.1}, ValueError, "rel: .*abs"),
-        ({"at_least": 2, "at_most": 1}, ValueError, "at_least, at_most"),
-        ({"at_least": math.nan}, ValueError, "at_least"),
-        ({"at_most": math.inf}, ValueError, "at_most"),
-        ({"expected": math.nan, "abs": 1}, ValueError, "expected"),
-        ({"at_least": "many"}, TypeError, "at_least"),
-        ({"at_least": [1, 2]}, TypeError, "at_least"),
-        ({"at_least": 0, "theory": [1, 2]}, TypeError, "theory"),
-        ({"at_least": 0, "theory": math.inf}, ValueError, "theory"),
-        ({"at_least": 0, "says": math.nan}, ValueError, "says"),
-        ({"at_least": 0, "measured": []}, ValueError, "measured"),
-        ({"at_least": 0, "measured": "many"}, TypeError, "measured"),
+        ({}, ValueError, "expected, at_least, at_most, within: expected one way to be tested, got none"),
+        ({"rel": 0.1}, ValueError, "expected, at_least"),
+        ({"expected": 1, "rel": 0.1, "at_least": 0}, ValueError, "expected, .* got expected and at_least, at_most"),
+        ({"expected": 1, "rel": 0.1, "within": 1}, ValueError, "expected, .* got expected and within"),
+        ({"at_most": 1, "within": 1}, ValueError, "expected, .* got at_least, at_most and within"),
+        ({"expected": 1}, ValueError, "rel, abs: expected one tolerance"),
+        ({"expected": 1, "rel": 0.1, "abs": 0.1}, ValueError, "rel, abs: expected one tolerance"),
+        ({"at_least": 1, "rel": 0.1}, ValueError, "rel, abs: expected none"),
+        ({"at_most": 1, "abs": 0.1}, ValueError, "rel, abs: expected none"),
+        ({"within": 1, "abs": 0.1, "measured": [0, 0, 0]}, ValueError, "rel, abs: expected none"),
+        ({"expected": 1, "rel": -0.1}, ValueError, "rel: expected a number of at least 0"),
+        ({"expected": 1, "abs": -0.1}, ValueError, "abs: expected a number of at least 0"),
+        ({"expected": 0, "rel": 0.1}, ValueError, "rel: expected abs instead"),
+        ({"expected": math.nan, "abs": 1}, ValueError, "expected: expected a finite number"),
+        ({"at_least": 2, "at_most": 1}, ValueError, "at_least, at_most: expected at_least to be the smaller"),
+        ({"at_least": "many"}, TypeError, "at_least: expected a number"),
+        ({"at_most": True}, TypeError, "at_most: expected a number, got True"),
+        ({"within": 0, "measured": [0, 0, 0]}, ValueError, "within: expected a number above 0"),
+        ({"within": 1, "measured": [0, 0]}, ValueError, "measured: expected at least 3 values .* got 2"),
+        ({"at_least": 0, "theory": [1, 2]}, TypeError, "theory: expected a number"),
+        ({"at_least": 0, "says": math.nan}, ValueError, "says: expected a finite number"),
+        ({"at_least": 0, "source": None}, TypeError, "source: expected a text"),
+        ({"at_least": 0, "shown": 1}, TypeError, "shown: expected True or False"),
+        ({"at_least": 0, "measured": []}, ValueError, "measured: expected at least one number"),
+        ({"at_least": 0, "measured": None}, TypeError, "measured"),
+        ({"at_least": 0, "measured": "3"}, TypeError, "measured"),
+        ({"at_least": 0, "measured": ["3", "4"]}, TypeError, "measured"),
+        ({"at_least": 0, "measured": [1, None]}, TypeError, "measured"),
+        ({"at_least": 0, "measured": True}, TypeError, "measured"),
+        ({"at_least": 0, "measured": np.ones(3) > 0}, TypeError, "measured"),
         ({"at_least": 0, "measured": {1: 2}}, TypeError, "measured"),
         ({"at_least": 0, "measured": [[1], [1, 2]]}, TypeError, "measured"),
         ({"at_least": 0, "measured": torch.ones(2, requires_grad=True)}, TypeError, "measured"),
-        ({"at_least": 0, "text": " "}, TypeError, "text"),
+        ({"at_least": 0, "text": " "}, ValueError, "text"),
         ({"at_least": 0, "text": 3}, TypeError, "text"),
     ],
 )
@@ -143,6 +189,11 @@ def test_a_claim_without_a_measurement_is_no_call():
             'The claim "The loss falls." does not hold: required is 4 ± 0.40, '
             "but we measured 1.50000 ± 0.71 (n = 2).",
         ),
+        (
+            {"measured": [0.1, -0.1, 0.0], "within": 0.2},
+            'The claim "The loss falls." does not hold: required is a 95 % interval within ±0.2, '
+            "but we measured 0, 95 % interval -0.24841 to 0.24841 (n = 3).",
+        ),
     ],
 )
 def test_a_false_claim_reads_like_a_sentence(arguments, message):
@@ -151,18 +202,42 @@ def test_a_false_claim_reads_like_a_sentence(arguments, message):
     assert str(caught.value) == message
 
 
-def test_repr_holds_the_numbers():
-    text = repr(claim(TEXT, measured=[0.52, 0.54], at_least=0.5, says="about 0.25", theory=0.5333, source="notes"))
-    assert text == "The loss falls. We measured: 0.530 ± 0.014 (n = 2). Theory gives: 0.533. They say: about 0.25."
-    assert repr(claim(TEXT, measured=3, at_least=0)) == "The loss falls. We measured: 3."
+def shown_lines(held) -> list[str]:
+    """What a reader sees of it, a line an element."""
+    page = held._repr_mimebundle_()["text/html"]
+    return [re.sub("<[^>]+>", "", line) for line in re.findall(r"<(?:p|li|small)>.*?</(?:p|li|small)>", page)]
+
+
+def test_what_is_shown_is_short():
+    held = claim(TEXT, measured=[0.52, 0.54], at_least=0.5, says="about 0.25", theory=0.5333, source="notes, p. 3")
+    assert shown_lines(held) == [
+        "The loss falls.",
+        "we measured 0.530 ± 0.014 (n = 2)",
+        "theory 0.533",
+        "they say: about 0.25",
+        "notes, p. 3",
+    ]
+    assert repr(held) == "The loss falls.\nwe measured 0.530 ± 0.014 (n = 2)\ntheory 0.533\nthey say: about 0.25"
+    assert held._repr_mimebundle_()["text/plain"] == repr(held)
+
+
+def test_what_was_not_given_is_not_shown_nor_what_was_required():
+    held = claim(TEXT, measured=3, at_least=0)
+    assert shown_lines(held) == ["The loss falls.", "we measured 3"]
+    assert held.required == "at least 0"
+
+
+def test_an_interval_is_shown_with_its_mean():
+    held = claim(TEXT, measured=[0.010, 0.011, 0.0125], within=0.02)
+    assert shown_lines(held)[1] == "we measured 0.0112, 95 % interval 0.0080 to 0.014 (n = 3)"
+    assert held.required == "a 95 % interval within ±0.02"
 
 
 def test_zero_is_shown_as_what_theory_gives():
-    shown = repr(claim(TEXT, measured=0.1, at_most=1, theory=0, says=0.0))
-    assert "Theory gives: 0." in shown and "They say: 0." in shown
+    assert shown_lines(claim(TEXT, measured=0.1, at_most=1, theory=0, says=0.0))[2:] == ["theory 0", "they say: 0"]
 
 
-def test_the_display_escapes_and_shows_every_field():
+def test_the_display_escapes():
     held = claim(
         "a < b & <script>alert(1)</script>",
         measured=0.123456,
@@ -171,20 +246,28 @@ def test_the_display_escapes_and_shows_every_field():
         theory="x > y",
         source='"book" & <i>',
     )
-    bundle = held._repr_mimebundle_()
-    page = bundle["text/html"]
-    assert bundle["text/plain"] == repr(held)
-    assert set(re.findall(r"<(\w+)", page)) == {"div", "p", "dl", "dt", "dd"}
+    page = held._repr_mimebundle_()["text/html"]
+    assert set(re.findall(r"<(\w+)", page)) == {"div", "p", "ul", "li", "small"}
     for shown in ("a &lt; b &amp; &lt;script&gt;", "&lt;b&gt;bold", "x &gt; y", "book&quot; &amp; &lt;i&gt;"):
         assert shown in page
-    terms = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
-    assert list(terms) == ["they say", "theory gives", "we measured", "required", "source"]
-    assert terms["we measured"] == "0.123" and terms["required"] == "at most 0.5"
 
 
-def test_the_display_leaves_out_what_was_not_given():
-    page = claim(TEXT, measured=1.0, at_least=0)._repr_mimebundle_()["text/html"]
-    assert re.findall(r"<dt>(.*?)</dt>", page) == ["we measured", "required"]
+def test_a_claim_that_is_not_shown_is_asserted_and_stored():
+    arguments = {"measured": [0.5, 0.6, 0.7], "at_least": 0.5, "says": "one half", "source": "notes"}
+    hidden, shown = claim(TEXT, **arguments, shown=False), claim(TEXT, **arguments)
+    bundle = hidden._repr_mimebundle_()
+    assert (bundle["text/html"], bundle["text/plain"]) == ("", "held")
+    assert bundle[MIME] == shown._repr_mimebundle_()[MIME] | {"shown": False}
+    with pytest.raises(ClaimError):
+        claim(TEXT, measured=0.4, at_least=0.5, shown=False)
+
+
+def test_a_notebook_displays_what_it_should():
+    """IPython's own formatter, which picks what is stored."""
+    for shown in (True, False):
+        data, _ = DisplayFormatter().format(claim(TEXT, measured=0.5, at_least=0, shown=shown))
+        assert set(data) == {"text/plain", "text/html", MIME}
+        assert bool(data["text/html"]) == shown
 
 
 def test_the_fields_are_json_whatever_library_the_numbers_came_from():
@@ -196,6 +279,7 @@ def test_the_fields_are_json_whatever_library_the_numbers_came_from():
         says=np.float32(0.25),
         theory=torch.tensor(0.5),
         source="notes",
+        shown=np.True_,
     )
     fields = held._repr_mimebundle_()[MIME]
     assert json.loads(json.dumps(fields, allow_nan=False)) == {
@@ -207,11 +291,19 @@ def test_the_fields_are_json_whatever_library_the_numbers_came_from():
         "says": 0.25,
         "theory": 0.5,
         "source": "notes",
+        "shown": True,
+        "held": True,
     }
+    assert list(fields) == ["text", "mean", "std", "n", "required", "says", "theory", "source", "shown", "held"]
+    within = claim(TEXT, measured=np.zeros(3, dtype=np.float32), within=np.float32(0.5))
+    assert list(json.loads(json.dumps(within.fields()))) == list(fields)
 
 
 def test_the_asserted_bound_is_shown_as_given():
     assert claim(TEXT, measured=1.0, at_least=0.9996).required == "at least 0.9996"
+    assert claim(TEXT, measured=2e6, at_least=1_234_567, at_most=0.1 + 3e6).required == (
+        "at least 1234567 and at most 3000000.1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -251,6 +343,13 @@ def test_a_shown_number_is_within_half_a_unit_of_its_last_figure():
     for value in np.random.default_rng(0).lognormal(0, 8, 500) * np.resize([1, -1], 500):
         shown = float(number(float(value)).replace(",", ""))
         assert abs(shown - value) <= max(0.5 * 10 ** (math.floor(math.log10(abs(value))) - 2), 0) * 1.0001
+
+
+def test_what_is_no_number_is_not_shown_as_one():
+    with pytest.raises(TypeError, match=r"^value: expected a number or a text, got None"):
+        number(None)
+    with pytest.raises(ValueError, match=r"^digits: expected an integer of at least 1, got 0"):
+        number(0.5, 0)
 
 
 def test_the_number_of_figures_can_be_chosen():

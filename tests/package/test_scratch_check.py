@@ -20,6 +20,7 @@ from unstuck.scratch import (
     Tanh,
     gradient_check,
 )
+from unstuck.scratch.check import TOLERANCE
 
 RNG = np.random.default_rng
 X, Y = RNG(0).normal(size=(6, 4)), RNG(1).integers(4, size=6)
@@ -258,15 +259,109 @@ def test_entries_are_drawn_from_the_seed():
     assert {row.checked for row in reports[0].rows} == {2}
 
 
-def test_what_cannot_be_checked_is_refused():
+class TooLarge(Linear):
+    """Every gradient of the weight is too large by a part of `fault`."""
+
+    fault = 0.0
+
+    def backward(self, grad):
+        dx = super().backward(grad)
+        self.grads["weight"] *= 1 + self.fault
+        return dx
+
+
+@pytest.mark.parametrize(("fault", "passes"), [(5e-7, True), (2e-6, False), (-5e-7, True), (-2e-6, False)])
+def test_a_part_in_a_million_is_the_border(fault, passes):
+    # the loss (w x - y)^2 is of second order: its difference is exact but for rounding, 1e-11 of gradients near 10
+    network = Network([TooLarge(3, 1, weight=[[1.0, -2.0, 3.0]])], SquaredError())
+    network.layers[0].fault = fault
+    report = gradient_check(network, np.array([[1.0, 2.0, -1.0]]), np.array([[4.0]]))
+    row = report["linear1.weight"]
+    assert row.error == pytest.approx(abs(fault), rel=1e-3)
+    assert report.passed == passes and (row.error < TOLERANCE) == passes
+    assert ("WRONG" in repr(report)) != passes
+    assert TOLERANCE == 1e-6
+
+
+def planted(analytic, x, y):
+    """The row of a weight w = 0 whose gradient is said to be `analytic`; the loss is (w x - y)^2."""
+
+    class Planted(Linear):
+        def backward(self, grad):
+            dx = super().backward(grad)
+            self.grads["weight"][:] = analytic
+            return dx
+
+    network = Network([Planted(1, 1, weight=[[0.0]])], SquaredError())
+    return gradient_check(network, np.array([[x]]), np.array([[y]]))["linear1.weight"]
+
+
+@pytest.mark.parametrize(
+    ("analytic", "x", "y", "error"),
+    [
+        # dloss/dw = -2 x y = -6; |a - n| / max(|a|, |n|)
+        (-6.0, 1.0, 3.0, 0),
+        (-3.0, 1.0, 3.0, 3 / 6),
+        (-9.0, 1.0, 3.0, 3 / 9),
+        (6.0, 1.0, 3.0, 12 / 6),
+        (0.0, 1.0, 3.0, 6 / 6),
+        (-6.6, 1.0, 3.0, 0.6 / 6.6),
+    ],
+)
+def test_the_relative_error_by_hand(analytic, x, y, error):
+    row = planted(analytic, x, y)
+    assert row.analytic == analytic and row.numeric == pytest.approx(-6, rel=1e-9)
+    assert row.error == pytest.approx(error, rel=1e-8, abs=1e-9)
+
+
+def test_small_gradients_are_measured_against_what_rounding_leaves():
+    # four units in the last place of a loss of 1, over the step, are a part of 1e-6 of the floor
+    floor = 4 * 2.0**-52 / 1e-5 / 1e-6
+    row = planted(0.0, 1e-6, 1.0)  # -2e-6, and said to be 0
+    assert row.error == pytest.approx(2e-6 / floor, rel=1e-4)  # 2 %, not 1
+    # of a loss of 1000 the last place is 2^-43
+    row = planted(0.0, 1e-6, math.sqrt(1000))
+    assert row.error == pytest.approx(2e-6 * math.sqrt(1000) / (4 * 2.0**-43 / 1e-5 / 1e-6), rel=0.01)
+
+
+def test_a_row_is_found_by_its_name():
+    report = gradient_check(network_with(Linear), X, Y, entries=2)
+    assert report["linear2.bias"] is report.rows[4]
+    with pytest.raises(ValueError, match=r"^parameter: 'linear4.bias' is not one of \['x', 'linear1.weight', "):
+        report["linear4.bias"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"network": [Linear(4, 4, rng=0)]}, TypeError, "network: expected a Network, got "),
+        ({"x": None}, TypeError, "x: expected an array of numbers, got None"),
+        ({"x": X[:, :3]}, ValueError, r"x: expected \(N, 4\) in linear1, got \(6, 3\)"),
+        ({"y": Y[:3]}, ValueError, r"y: expected \(6,\), got \(3,\)"),
+        ({"eps": 0}, ValueError, "eps: expected a number above 0, got 0"),
+        ({"entries": 0}, ValueError, "entries: expected an integer of at least 1, got 0"),
+        ({"seed": None}, TypeError, "seed: expected an integer, got None"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(wrong, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        gradient_check(**{"network": network_with(Linear), "x": X, "y": Y} | wrong)
+
+
+def test_networks_that_cannot_be_checked_are_refused():
     single = Network([Linear(4, 4, rng=0)], SoftmaxCrossEntropy(), dtype=np.float32)
-    with pytest.raises(ValueError, match="network: expected float64, got float32"):
+    with pytest.raises(ValueError, match=r"^network: expected float64, got float32"):
         gradient_check(single, X, Y)
     broken = network_with(Linear)
     broken.params["linear1.bias"][0] = np.nan
-    with pytest.raises(ValueError, match="network: expected a finite loss on this batch, got nan"):
+    with pytest.raises(ValueError, match=r"^network: expected a finite loss on this batch, got nan"):
         gradient_check(broken, X, Y)
-    with pytest.raises(ValueError, match="eps: expected a positive number, got 0"):
-        gradient_check(network_with(Linear), X, Y, eps=0)
-    with pytest.raises(ValueError, match="entries: expected at least 1 or None, got 0"):
-        gradient_check(network_with(Linear), X, Y, entries=0)
+
+    class Flat(Linear):
+        def backward(self, grad):
+            dx = super().backward(grad)
+            self.grads["weight"] = self.grads["weight"].ravel()
+            return dx
+
+    with pytest.raises(ValueError, match=r"^network: expected a gradient \(4, 4\) of linear2.weight, got \(16,\)$"):
+        gradient_check(network_with(Flat), X, Y)

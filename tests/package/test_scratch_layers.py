@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import math
 import textwrap
 
 import numpy as np
@@ -10,12 +11,14 @@ import torch
 from torch.nn import functional as F
 
 from unstuck import models, scratch
+from unstuck.activations import ACTIVATIONS as TABLE
 from unstuck.scratch import (
     ACTIVATIONS,
     BatchNorm,
     Conv2d,
     Flatten,
     Layer,
+    LayerNorm,
     Linear,
     MaxPool2d,
     Network,
@@ -24,6 +27,7 @@ from unstuck.scratch import (
     conv2d_naive,
     fold,
     gradient_check,
+    pad,
     windows,
 )
 
@@ -98,6 +102,12 @@ for case, shape in {
 }.items():
     CASES[f"norm, {case}"] = (lambda c=shape[1]: BatchNorm(c), shape, batch_norm)
     CASES[f"norm in evaluation, {case}"] = (lambda c=shape[1]: in_eval(BatchNorm(c)), shape, batch_norm)
+for case, shape in {"features": (6, 4), "one example": (1, 5), "positions": (2, 5, 3)}.items():
+    CASES[f"layer norm, {case}"] = (
+        lambda c=shape[-1]: LayerNorm(c),
+        shape,
+        lambda layer: lambda x, gamma, beta: F.layer_norm(x, x.shape[-1:], gamma, beta, 1e-5),
+    )
 CASES["norm in evaluation, one example"] = (lambda: in_eval(BatchNorm(3)), (1, 3), batch_norm)
 for name, activation in ACTIVATIONS.items():
     of_torch = (lambda layer: lambda x, w: F.prelu(x, w)) if name == "prelu" else None
@@ -166,8 +176,39 @@ def test_float32_stays_float32_and_a_second_backward_gives_the_same(case):
 # --- where a function has a kink, or numbers are extreme ---
 
 
-def test_the_activations_are_those_of_the_models():
-    assert list(ACTIVATIONS) == list(models.ACTIVATIONS)
+def test_the_activations_are_those_of_the_table_and_of_the_models():
+    assert {name: kind.__name__ for name, kind in ACTIVATIONS.items()} == {n: row.kind for n, row in TABLE.items()}
+    assert list(ACTIVATIONS) == list(TABLE) == list(models.ACTIVATIONS)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint8", "int32"])
+def test_integers_are_taken_for_what_they_are(name, dtype):
+    z = np.array([[0, 1, 3, 7]] if dtype == "uint8" else [[-3, -1, 0, 2]], dtype=dtype)
+    found, exact = ACTIVATIONS[name](), ACTIVATIONS[name]()
+    a = found.forward(z)
+    assert a.dtype == np.float64
+    np.testing.assert_array_equal(a, exact.forward(z.astype(np.float64)))
+    grad = np.ones_like(a)
+    np.testing.assert_array_equal(found.backward(grad), exact.backward(grad))
+    theirs = models.activation_module(name).double()(torch.tensor(z.astype(np.float64))).detach().numpy()
+    np.testing.assert_allclose(a, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_what_are_no_numbers_no_activation_takes(name):
+    for wrong in (np.array([[True, False]]), np.array([["a", "b"]]), None, "z", [[1.0], [1.0, 2.0]]):
+        with pytest.raises(TypeError, match=r"^z: expected an array of numbers"):
+            ACTIVATIONS[name]().forward(wrong)
+
+
+def test_gelu_is_exact_far_in_its_tail():
+    z = np.array([-5.0, -10.0, -30.0])
+    # Phi(z) = erfc(-z / sqrt 2) / 2, where 1 + erf would have lost 6, 16 and all digits
+    exact = [x * math.erfc(-x / math.sqrt(2)) / 2 for x in z]
+    # e^(-z^2 / 2) is known to z^2 / 2 = 450 roundings
+    np.testing.assert_allclose(ACTIVATIONS["gelu"]().forward(z), exact, rtol=1e-12)
+    np.testing.assert_allclose(ACTIVATIONS["gelu"]().forward(z.astype(np.float32)), np.float32(exact), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -180,12 +221,28 @@ def test_derivative_at_zero_is_that_of_pytorch(name):
     np.testing.assert_array_equal(layer.backward(np.ones(theirs.shape)), z.grad.numpy())
 
 
-def test_pooling_gives_a_tie_to_the_first_as_pytorch_does():
-    x = np.maximum(RNG(0).normal(size=(2, 3, 6, 7)), 0)  # behind a ReLU many pixels are 0
+@pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 2), (3, 1), (2, 3)])
+@pytest.mark.parametrize("filled_with", ["zeros behind a ReLU", "one value", "few values"])
+def test_pooling_gives_a_tie_to_the_first_as_pytorch_does(filled_with, size, stride):
+    x = RNG(0).normal(size=(2, 3, 8, 7)) - 1
+    x = {"zeros behind a ReLU": np.maximum(x, 0), "one value": np.full_like(x, -2.5), "few values": np.round(x)}[
+        filled_with
+    ]
+    ties = windows(x, size, stride)
+    assert (np.sum(ties == ties.max(axis=(2, 3), keepdims=True), axis=(2, 3)) > 1).any()
+    layer = MaxPool2d(size, stride=stride)
+    grad = RNG(1).normal(size=layer.forward(x).shape)
     tensor = torch.tensor(x, requires_grad=True)
-    F.max_pool2d(tensor, 3, 2).sum().backward()
-    layer = MaxPool2d(3, stride=2)
-    np.testing.assert_array_equal(layer.backward(np.ones_like(layer.forward(x))), tensor.grad.numpy())
+    F.max_pool2d(tensor, size, stride).backward(torch.from_numpy(grad))
+    np.testing.assert_allclose(layer.backward(grad), tensor.grad.numpy(), rtol=1e-14)  # where windows overlap: sums
+
+
+def test_pooling_of_a_tie_by_hand():
+    layer = MaxPool2d(2)
+    layer.forward(np.array([[[[5.0, 5.0, 1.0, 0.0], [5.0, 5.0, 0.0, 1.0]]]]))
+    # the first as one reads, of the four and of the two
+    expected = [[[[10.0, 0.0, 20.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]]
+    np.testing.assert_array_equal(layer.backward(np.array([[[[10.0, 20.0]]]])), expected)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -251,8 +308,40 @@ def test_backward_is_of_the_mode_of_its_forward():
 
 
 def test_one_example_cannot_be_normalised_in_training():
-    with pytest.raises(ValueError, match="norm: expected more than one example a feature in training, got 1"):
+    with pytest.raises(ValueError, match=r"^x: expected more than one example a feature in training in norm, got 1$"):
         BatchNorm(3).forward(np.ones((1, 3)))
+
+
+# --- layer normalisation ---
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (2, 5, 3)])
+def test_layer_norm_of_pytorch_after_a_step_of_training(shape):
+    ours, theirs = LayerNorm(3), torch.nn.LayerNorm(3).double()
+    optimiser = torch.optim.SGD(theirs.parameters(), lr=0.5)
+    for seed in range(3):
+        x, target = 3 + 2 * RNG(seed).normal(size=shape), RNG(seed + 9).normal(size=shape)
+        y = theirs(torch.from_numpy(x))
+        np.testing.assert_allclose(ours.forward(x), y.detach().numpy(), rtol=1e-10)
+        optimiser.zero_grad()
+        (y * torch.from_numpy(target)).sum().backward()
+        ours.backward(target)
+        optimiser.step()
+        for name, parameter in (("gamma", theirs.weight), ("beta", theirs.bias)):
+            ours.params[name] -= 0.5 * ours.grads[name]
+            np.testing.assert_allclose(ours.params[name], parameter.detach().numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_layer_norm_of_an_example_by_hand():
+    # of 1, 3, 8 the mean is 4 and the variance (9 + 1 + 16) / 3; the other example does not matter
+    n = LayerNorm(3, eps=0).forward(np.array([[1.0, 3.0, 8.0], [0.0, 50.0, -900.0]]))
+    np.testing.assert_allclose(n[0], np.array([-3, -1, 4]) / np.sqrt(26 / 3), rtol=1e-14)
+
+
+def test_layer_norm_is_the_same_in_training_and_evaluation():
+    x, layer = RNG(0).normal(size=(4, 3)), LayerNorm(3)
+    assert not layer.buffers
+    np.testing.assert_array_equal(layer.forward(x), in_eval(layer).forward(x))
 
 
 # --- convolution ---
@@ -278,6 +367,58 @@ def test_naive_convolution_by_hand():
     np.testing.assert_array_equal(conv2d_naive(x, w, np.array([10.0]))[0, 0], [[2, 1], [-1, -2]])
 
 
+GIVEN = {"x": np.ones((2, 3, 5, 4)), "w": np.ones((6, 3, 2, 2)), "b": np.ones(6), "stride": 1, "padding": 0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"x": np.ones((2, 1, 5, 4))}, ValueError, r"x: expected \(N, 3, Hi, Wi\) .* got \(2, 1, 5, 4\)"),
+        ({"x": np.ones((3, 5, 4))}, ValueError, r"x: expected \(N, 3, Hi, Wi\) .* got \(3, 5, 4\)"),
+        ({"x": np.ones((2, 3, 5, 1))}, ValueError, r"x: .* with Hi and Wi at least 2, got \(2, 3, 5, 1\)"),
+        ({"w": np.ones((6, 1, 2, 2))}, ValueError, r"x: expected \(N, 1, Hi, Wi\) .* got \(2, 3, 5, 4\)"),
+        ({"w": np.ones((6, 3, 2, 3))}, ValueError, r"w: expected \(C_out, C, k, k\), got \(6, 3, 2, 3\)"),
+        ({"b": np.ones(1)}, ValueError, r"b: expected \(6,\), got \(1,\)"),
+        ({"b": 1.0}, ValueError, r"b: expected \(6,\), got \(\)"),
+        ({"b": np.ones((6, 1))}, ValueError, r"b: expected \(6,\), got \(6, 1\)"),
+        ({"x": None}, TypeError, "x: expected an array of numbers"),
+        ({"stride": 0}, ValueError, "stride: expected an integer of at least 1, got 0"),
+        ({"padding": -1}, ValueError, "padding: expected an integer of at least 0, got -1"),
+    ],
+)
+def test_naive_convolution_broadcasts_nothing(wrong, error, message):
+    assert conv2d_naive(**GIVEN).shape == (2, 6, 4, 3)
+    with pytest.raises(error, match=f"^{message}"):
+        conv2d_naive(**GIVEN | wrong)
+
+
+def test_naive_convolution_of_integers_does_not_round():
+    x = np.arange(9).reshape(1, 1, 3, 3)
+    w, b = np.full((1, 1, 2, 2), 0.25), np.array([0.5])
+    np.testing.assert_array_equal(conv2d_naive(x, w, b), [[[[2.5, 3.5], [5.5, 6.5]]]])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: windows(np.ones((5, 5)), 2, 1), ValueError, r"x: expected \(N, C, Hi, Wi\) .* got \(5, 5\)"),
+        (lambda: windows(np.ones((1, 1, 5, 5)), 6, 1), ValueError, "x: .* with Hi and Wi at least 6"),
+        (lambda: windows(np.ones((1, 1, 5, 5)), 0, 1), ValueError, "size: "),
+        (lambda: windows(np.ones((1, 1, 5, 5)), 2, 0), ValueError, "stride: "),
+        (lambda: pad(np.ones((5, 5)), 1), ValueError, r"x: expected \(N, C, Hi, Wi\)"),
+        (lambda: pad(np.ones((1, 1, 5, 5)), -1), ValueError, "padding: "),
+        (lambda: fold(np.ones((1, 1, 2, 2)), (1, 1, 5, 5), 1), ValueError, "parts: expected"),
+        (lambda: fold(np.ones((1, 1, 2, 2, 4, 3)), (1, 1, 5, 5), 1), ValueError, r"parts: .* 4, 4\), got"),
+        (lambda: fold(np.ones((1, 1, 2, 2, 4, 4)), (1, 1, 5, 5), 0), ValueError, "stride: "),
+        (lambda: fold(np.ones((1, 1, 2, 2, 4, 4)), (5, 5), 1), ValueError, "shape: expected 4 integers"),
+        (lambda: scratch.sigmoid("z"), TypeError, "z: expected an array of numbers"),
+    ],
+)
+def test_the_parts_of_layers_check_what_they_get(call, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        call()
+
+
 def test_fold_is_the_transpose_of_windows():
     x = RNG(0).normal(size=(2, 3, 7, 6))
     seen = windows(x, 3, 2)
@@ -291,18 +432,22 @@ def test_fold_is_the_transpose_of_windows():
 @pytest.mark.parametrize(
     ("layer", "shape", "message"),
     [
-        (Linear(200, 10, rng=0), (100, 784), r"^linear: expected \(N, 200\), got \(100, 784\)$"),
-        (Linear(2, 1, rng=0), (2,), r"^linear: expected \(N, 2\), got \(2,\)$"),
-        (Linear(2, 1, rng=0), (0, 2), r"^linear: expected \(N, 2\), got \(0, 2\)$"),
-        (BatchNorm(3), (3, 4), r"^norm: expected \(N, 3\) or \(N, 3, Hi, Wi\), got \(3, 4\)$"),
-        (Conv2d(3, 4, 3, rng=0), (2, 1, 5, 5), r"^conv: expected \(N, 3, Hi, Wi\) .* got \(2, 1, 5, 5\)$"),
+        (Linear(200, 10, rng=0), (100, 784), r"^x: expected \(N, 200\) in linear, got \(100, 784\)$"),
+        (Linear(2, 1, rng=0), (2,), r"^x: expected \(N, 2\) in linear, got \(2,\)$"),
+        (Linear(2, 1, rng=0), (0, 2), r"^x: expected \(N, 2\) in linear, got \(0, 2\)$"),
+        (Flatten(), (), r"^x: expected \(N, \.\.\.\) in flatten, got \(\)$"),
+        (BatchNorm(3), (3, 4), r"^x: expected \(N, 3\) or \(N, 3, Hi, Wi\) in norm, got \(3, 4\)$"),
+        (LayerNorm(3), (3, 4), r"^x: expected \(N, 3\) or \(N, T, 3\) in norm, got \(3, 4\)$"),
+        (LayerNorm(3), (3,), r"^x: expected \(N, 3\) or \(N, T, 3\) in norm, got \(3,\)$"),
+        (Conv2d(3, 4, 3, rng=0), (2, 1, 5, 5), r"^x: expected \(N, 3, Hi, Wi\) .* in conv, got \(2, 1, 5, 5\)$"),
         (
             Conv2d(1, 4, 5, padding=1, rng=0),
             (2, 1, 5, 2),
-            r"^conv: expected .* with Hi and Wi at least 3, got \(2, 1, 5, 2\)$",
+            r"^x: expected .* with Hi and Wi at least 3 in conv, got \(2, 1, 5, 2\)$",
         ),
-        (MaxPool2d(2), (2, 1, 1, 5), r"^pool: expected .* with Hi and Wi at least 2, got \(2, 1, 1, 5\)$"),
-        (ACTIVATIONS["maxout"](), (2, 5), r"^act: expected features in multiples of 2, got \(2, 5\)$"),
+        (MaxPool2d(2), (2, 1, 1, 5), r"^x: expected .* with Hi and Wi at least 2 in pool, got \(2, 1, 1, 5\)$"),
+        (ACTIVATIONS["maxout"](), (2, 5), r"^z: expected features in multiples of 2 in act, got \(2, 5\)$"),
+        (ACTIVATIONS["maxout"](), (4,), r"^z: expected \(N, C, \.\.\.\) in act, got \(4,\)$"),
     ],
 )
 def test_wrong_shapes_are_named(layer, shape, message):
@@ -310,16 +455,63 @@ def test_wrong_shapes_are_named(layer, shape, message):
         layer.forward(np.zeros(shape))
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [Linear(2, 2, rng=0), Flatten(), BatchNorm(2), LayerNorm(2), Conv2d(1, 1, 1, rng=0), MaxPool2d(1)],
+    ids=repr,
+)
+def test_what_are_no_numbers_no_layer_takes(layer):
+    for wrong in (None, "x", np.ones((2, 2), dtype=bool)):
+        with pytest.raises(TypeError, match=f"^x: expected an array of numbers in {layer.name}, got "):
+            layer.forward(wrong)
+
+
 def test_a_gradient_of_another_shape_is_refused():
     layer = Linear(3, 2, rng=0)
     layer.forward(np.ones((4, 3)))
-    with pytest.raises(ValueError, match=r"linear: expected a gradient \(4, 2\), got \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"^grad: expected \(4, 2\) in linear, got \(2, 4\)$"):
         layer.backward(np.ones((2, 4)))
+    with pytest.raises(TypeError, match=r"^grad: expected an array in linear, got None$"):
+        layer.backward(None)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Linear(2.5, 3, rng=0), TypeError, "fan_in: "),
+        (lambda: Linear(2, 0, rng=0), ValueError, "fan_out: "),
+        (lambda: Linear(2, 3, rng="0"), TypeError, "rng: "),
+        (lambda: Linear(2, 3, rng=True), TypeError, "rng: "),
+        (lambda: Linear(2, 3, weight="abc"), TypeError, "weight: "),
+        (lambda: Linear(2, 3, rng=0, bias="abc"), TypeError, "bias: "),
+        (lambda: Conv2d(0, 1, 1, rng=0), ValueError, "c_in: "),
+        (lambda: Conv2d(1, True, 1, rng=0), TypeError, "c_out: "),
+        (lambda: Conv2d(1, 1, 0, rng=0), ValueError, "size: "),
+        (lambda: Conv2d(1, 1, 1, stride=0, rng=0), ValueError, "stride: "),
+        (lambda: Conv2d(1, 1, 1, padding=-1, rng=0), ValueError, "padding: "),
+        (lambda: MaxPool2d(0), ValueError, "size: "),
+        (lambda: MaxPool2d(2, stride=0), ValueError, "stride: "),
+        (lambda: BatchNorm(0), ValueError, "features: "),
+        (lambda: BatchNorm(2, momentum=1.5), ValueError, "momentum: "),
+        (lambda: BatchNorm(2, eps=-1e-5), ValueError, "eps: "),
+        (lambda: LayerNorm(2.0), TypeError, "features: "),
+        (lambda: LayerNorm(2, eps=None), TypeError, "eps: "),
+        (lambda: scratch.LeakyReLU("0.01"), TypeError, "slope: "),
+        (lambda: scratch.PReLU(np.ones(3)), TypeError, "slope: "),
+        (lambda: scratch.ELU(alpha=math.nan), ValueError, "alpha: "),
+        (lambda: scratch.ELU(scale=True), TypeError, "scale: "),
+        (lambda: scratch.Maxout(1), ValueError, "pieces: "),
+        (lambda: Linear(2, 2, rng=0).astype(np.float16), ValueError, "dtype: "),
+    ],
+)
+def test_a_layer_checks_what_it_is_made_with(make, error, message):
+    with pytest.raises(error, match=f"^{message}expected "):
+        make()
 
 
 @pytest.mark.parametrize(
     "layer",
-    [Linear(2, 2, rng=0), Flatten(), BatchNorm(2), Conv2d(1, 1, 1, rng=0), MaxPool2d(1)]
+    [Linear(2, 2, rng=0), Flatten(), BatchNorm(2), LayerNorm(2), Conv2d(1, 1, 1, rng=0), MaxPool2d(1)]
     + [make() for make in ACTIVATIONS.values()],
     ids=lambda layer: type(layer).__name__,
 )
@@ -330,13 +522,13 @@ def test_backward_before_forward_is_refused(layer):
 
 def test_weights_come_from_exactly_one_place():
     for make in (lambda **given: Linear(3, 2, **given), lambda **given: Conv2d(3, 2, 1, **given)):
-        with pytest.raises(ValueError, match="either weight or rng"):
+        with pytest.raises(ValueError, match=r"^weight, rng: expected one of the two"):
             make()
-        with pytest.raises(ValueError, match="either weight or rng"):
+        with pytest.raises(ValueError, match=r"^weight, rng: expected one of the two"):
             make(weight=np.ones((2, 3)), rng=0)
-    with pytest.raises(ValueError, match=r"linear.weight: expected \(2, 3\), got \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"^weight: expected \(2, 3\), got \(3, 2\)"):
         Linear(3, 2, weight=np.ones((3, 2)))
-    with pytest.raises(ValueError, match=r"linear.bias: expected \(2,\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"^bias: expected \(2,\), got \(3,\)"):
         Linear(3, 2, rng=0, bias=np.ones(3))
 
 
@@ -375,7 +567,7 @@ def length(method) -> int:
 
 def test_every_layer_is_short():
     layers = [value for value in vars(scratch).values() if inspect.isclass(value) and issubclass(value, Layer)]
-    assert {Linear, ReLU, Conv2d, BatchNorm} <= set(layers)
+    assert {Linear, ReLU, Conv2d, BatchNorm, LayerNorm} <= set(layers)
     for layer in layers:
         assert length(layer.forward) <= 7, layer
         assert length(layer.backward) <= 9, layer

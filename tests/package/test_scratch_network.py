@@ -108,26 +108,42 @@ def test_accuracies_by_hand():
 @pytest.mark.parametrize(
     ("loss", "output", "y", "error", "message"),
     [
-        (SoftmaxCrossEntropy(), (3, 2), np.array([[0], [1], [1]]), ValueError, r"labels \(N,\), got \(3, 2\) and"),
-        (SoftmaxCrossEntropy(), (3, 2), np.array([0, 1]), ValueError, r"got \(3, 2\) and \(2,\)"),
-        (SoftmaxCrossEntropy(), (3, 2), np.array([0, 1, 2]), ValueError, "labels 0 to 1, got 0 to 2"),
-        (SoftmaxCrossEntropy(), (3, 2), np.array([0, 1, -1]), ValueError, "labels 0 to 1, got -1 to 1"),
-        (SoftmaxCrossEntropy(), (3, 2), np.array([0.0, 1.0, 1.0]), TypeError, "integer labels, got float64"),
-        (LogisticLoss(), (3, 2), np.array([0, 1, 1]), ValueError, r"logits \(N, 1\) .* got \(3, 2\), \(3,\)"),
-        (LogisticLoss(), (3, 1), np.array([[0], [1], [1]]), ValueError, r"got \(3, 1\), \(3, 1\)"),
-        (LogisticLoss(), (3, 1), np.array([0, 1, 2]), ValueError, "labels from 0 to 1, got 0 to 2"),
-        (SquaredError(), (3, 1), np.ones(3), ValueError, r"targets \(3, 1\) like the output, got \(3,\)"),
+        (SoftmaxCrossEntropy(), (3, 2), np.array([[0], [1], [1]]), ValueError, r"y: expected \(3,\), got \(3, 1\)"),
+        (SoftmaxCrossEntropy(), (3, 2), np.array([0, 1]), ValueError, r"y: expected \(3,\), got \(2,\)"),
+        (SoftmaxCrossEntropy(), (3, 2), np.array([0, 1, 2]), ValueError, "y: expected labels 0 to 1, got 0 to 2"),
+        (SoftmaxCrossEntropy(), (3, 2), np.array([0, 1, -1]), ValueError, "y: expected labels 0 to 1, got -1 to 1"),
+        (SoftmaxCrossEntropy(), (3, 2), np.array([0.0, 1, 1]), TypeError, "y: expected integer labels, got float64"),
+        (SoftmaxCrossEntropy(), (3, 2), np.array([True, False, True]), TypeError, "y: expected an array of numbers"),
+        (SoftmaxCrossEntropy(), (3, 2), None, TypeError, "y: expected an array of numbers, got None"),
+        (SoftmaxCrossEntropy(), (3,), np.array([0, 1, 1]), ValueError, r"output: expected \(N, K\), got \(3,\)"),
+        (LogisticLoss(), (3, 2), np.array([0, 1, 1]), ValueError, r"output: expected \(N, 1\), got \(3, 2\)"),
+        (LogisticLoss(), (3, 1), np.array([[0], [1], [1]]), ValueError, r"y: expected \(3,\), got \(3, 1\)"),
+        (LogisticLoss(), (3, 1), np.array([0, 1, 2]), ValueError, "y: expected labels from 0 to 1, got 0 to 2"),
+        (LogisticLoss(), (3, 1), np.array([0, 1, np.nan]), ValueError, "y: expected labels from 0 to 1, got nan"),
+        (SquaredError(), (3, 1), np.ones(3), ValueError, r"y: expected \(3, 1\), got \(3,\)"),
+        (SquaredError(), (3, 1), "abc", TypeError, "y: expected an array of numbers"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused(loss, output, y, error, message):
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=f"^{message}"):
         loss.forward(np.zeros(output), y)
+    if not isinstance(loss, SquaredError):
+        with pytest.raises(error, match=f"^{message}"):
+            loss.accuracy(np.zeros(output), y)
+
+
+def test_lists_and_tensors_are_arrays():
+    z, y = [[3.0, 1.0], [0.0, 2.0]], [0, 0]
+    expected = SoftmaxCrossEntropy().forward(np.array(z), np.array(y))
+    assert SoftmaxCrossEntropy().forward(z, y) == expected
+    assert SoftmaxCrossEntropy().forward(torch.tensor(z), torch.tensor(y)) == pytest.approx(expected, rel=1e-6)
+    assert SoftmaxCrossEntropy().accuracy(z, y) == 0.5
 
 
 def test_a_loss_needs_a_forward_and_a_known_reduction():
     with pytest.raises(RuntimeError, match="loss: backward before forward"):
         SoftmaxCrossEntropy().backward()
-    with pytest.raises(ValueError, match=r"reduction: expected one of .* got 'none'"):
+    with pytest.raises(ValueError, match=r"^reduction: 'none' is not one of \['mean', 'sum'\]"):
         SquaredError("none")
 
 
@@ -199,7 +215,7 @@ def test_layers_are_named_by_kind_and_number():
 
 def test_a_wrong_shape_names_the_layer():
     network = Network([Linear(784, 200, rng=0), ReLU(), Linear(100, 10, rng=0)], SoftmaxCrossEntropy())
-    with pytest.raises(ValueError, match=r"^linear2: expected \(N, 100\), got \(5, 200\)$"):
+    with pytest.raises(ValueError, match=r"^x: expected \(N, 100\) in linear2, got \(5, 200\)$"):
         network.forward(np.zeros((5, 784)))
 
 
@@ -218,21 +234,46 @@ def test_float32_on_request():
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "error", "message"),
     [
-        (
-            lambda: Network([ReLU()], SquaredError(), dtype=np.float16),
-            "dtype: expected float64 or float32, got float16",
+        *(
+            (
+                lambda dtype=dtype: Network([ReLU()], SquaredError(), dtype=dtype),
+                ValueError,
+                f"dtype: expected {text}",
+            )
+            for dtype, text in (
+                (np.float16, "float64 or float32, got float16"),
+                (None, "float64 or float32, got None"),
+                ("double or so", "float64 or float32, got 'double or so'"),
+                (torch.float32, "float64 or float32, got torch.float32"),
+            )
         ),
-        (lambda: Network([], SquaredError()), "layers: expected at least one"),
-        (lambda: Network([ReLU()] * 2, SquaredError()), "each only once"),
-        (lambda: perceptron((4, 3, 2), "step"), "activation: 'step' is not one of"),
-        (lambda: perceptron((4,)), "widths: expected at least input and output"),
+        (lambda: Network([], SquaredError()), ValueError, "layers: expected at least one"),
+        (lambda: Network([ReLU()] * 2, SquaredError()), ValueError, "layers: .* each only once"),
+        (lambda: Network(ReLU(), SquaredError()), TypeError, "layers: expected a sequence of layers"),
+        (lambda: Network("relu", SquaredError()), TypeError, "layers: expected layers, got 'r'"),
+        (lambda: Network([torch.nn.ReLU()], SquaredError()), TypeError, "layers: expected layers, got ReLU"),
+        (lambda: Network([ReLU()], SquaredError), TypeError, "loss: expected a Loss, got <class"),
+        (lambda: Network([ReLU()], "mean"), TypeError, "loss: expected a Loss, got 'mean'"),
+        (lambda: perceptron((4, 3, 2), "step"), ValueError, "activation: 'step' is not one of"),
+        (lambda: perceptron((4, 3, 2), ReLU), TypeError, "activation: expected one of"),
+        (lambda: perceptron((4,)), ValueError, "widths: expected at least 2 integers"),
+        (lambda: perceptron((4, 3.0)), TypeError, "widths: expected an integer, got 3.0"),
+        (lambda: perceptron((4, 3), weight_std=-1), ValueError, "weight_std: expected a number of at least 0"),
+        (lambda: perceptron((4, 3), loss="mean"), TypeError, "loss: expected a Loss, got 'mean'"),
+        (lambda: perceptron((4, 3), seed=True), TypeError, "seed: expected an integer, got True"),
     ],
 )
-def test_networks_that_cannot_be(make, message):
-    with pytest.raises(ValueError, match=message):
+def test_networks_that_cannot_be(make, error, message):
+    with pytest.raises(error, match=f"^{message}"):
         make()
+
+
+@pytest.mark.parametrize("name", ["float32", "f4", np.dtype("float32"), np.float32])
+def test_a_dtype_by_any_name(name):
+    assert perceptron((4, 3), dtype=name).dtype == np.float32
+    assert perceptron((4, 3), dtype=float).dtype == np.float64
 
 
 def test_printing_shows_the_layers():
@@ -346,23 +387,66 @@ def test_modes_are_left_as_they_were():
     kept = running.copy()
     network.accuracy(x, y)
     assert network.training and np.array_equal(kept, running)  # tested in evaluation mode
-    with pytest.raises(ValueError, match="conv1"):
+    with pytest.raises(ValueError, match=r"^x: .* in conv1"):
         network.accuracy(x[:, :1], y)
     assert network.training
+
+
+X, Y = blobs()
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"steps": 0}, ValueError, "steps: expected at least 1, got 0"),
-        ({"steps": 1.5}, TypeError, "steps: expected an integer, got 1.5"),
-        ({"batch_size": 61}, ValueError, r"batch_size: expected at most 60 \(the examples\), got 61"),
-        ({"every": 0}, ValueError, "every: expected at least 1"),
+        ({"steps": 0}, ValueError, "steps: expected an integer of at least 1, got 0"),
+        ({"batch_size": 61}, ValueError, "batch_size: expected an integer of at most 60, got 61"),
+        ({"every": 1.0}, TypeError, "every: expected an integer, got 1.0"),
+        ({"seed": None}, TypeError, "seed: expected an integer, got None"),
         ({"lr": "0.1"}, TypeError, "lr: expected a number, got '0.1'"),
-        ({"lr": math.nan}, ValueError, "lr: expected a finite rate"),
+        ({"lr": math.nan}, ValueError, "lr: expected a finite number, got nan"),
+        ({"lr": -0.1}, ValueError, "lr: expected a number of at least 0, got -0.1"),
         ({"data": (np.ones((3, 4)), np.ones(2, dtype=int))}, ValueError, "data: expected as many labels as examples"),
+        (
+            {"data": (np.empty((0, 4)), np.empty(0, dtype=int))},
+            ValueError,
+            r"data: expected \(N, ...\), got \(0, 4\)",
+        ),
+        (
+            {"data": X},
+            TypeError,
+            r"data: expected a Split or a pair of arrays \(x, y\), got ndarray of shape \(60, 4\)",
+        ),
+        ({"data": None}, TypeError, "data: expected a Split or a pair"),
+        ({"data": (X, None)}, TypeError, "data: expected an array of numbers, got None"),
+        ({"data": ("x", Y)}, TypeError, "data: expected an array of numbers, got 'x'"),
     ],
 )
 def test_fit_refuses_what_does_not_fit(arguments, error, message):
-    with pytest.raises(error, match=message):
-        perceptron((4, 3)).fit(**{"data": blobs(), "steps": 2, "lr": 0.1, "batch_size": 20} | arguments)
+    network = perceptron((4, 3))
+    before = network.params["linear1.weight"].copy()
+    with pytest.raises(error, match=f"^{message}"):
+        network.fit(**{"data": (X, Y), "steps": 2, "lr": 0.1, "batch_size": 20} | arguments)
+    np.testing.assert_array_equal(network.params["linear1.weight"], before)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda net: net.step(-1), ValueError, "lr: expected a number of at least 0, got -1"),
+        (lambda net: net.step(math.inf), ValueError, "lr: expected a finite number, got inf"),
+        (lambda net: net.forward(None), TypeError, "x: expected an array of numbers, got None"),
+        (lambda net: net.forward(X > 0), TypeError, "x: expected an array of numbers, got .* of dtype bool"),
+        (lambda net: net.accuracy(X, Y[:9]), ValueError, r"y: expected \(60,\), got \(9,\)"),
+        (lambda net: setattr(net, "training", 1), TypeError, "training: expected True or False, got 1"),
+    ],
+)
+def test_a_network_checks_what_it_gets(call, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        call(perceptron((4, 3)))
+
+
+def test_a_rate_of_zero_changes_nothing():
+    network = perceptron((4, 5, 3))
+    before = {name: array.copy() for name, array in network.params.items()}
+    network.fit((X, Y), steps=3, lr=0, batch_size=20)
+    assert all(np.array_equal(array, before[name]) for name, array in network.params.items())

@@ -30,7 +30,7 @@ def small_cnn(
     From images (N, C, Hi, Wi), with Hi and Wi at least 2 to the power of the number of convolutions, to (N, K).
     Weights are PyTorch's defaults, from the global random state. Raises as `mlp` does.
     """
-    channels, classes = wholes("channels", channels, count=2), whole("classes", classes)
+    channels, classes = wholes("channels", channels, fewest=2), whole("classes", classes)
     if norm is not None:
         choice("norm", norm, ("batch",))
     layers: OrderedDict[str, nn.Module] = OrderedDict()

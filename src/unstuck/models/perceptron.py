@@ -29,7 +29,7 @@ def mlp(
     `unstuck.init.initialise` next. Raises TypeError for what is of the wrong kind, ValueError for unknown names,
     fewer than two widths and widths below 1.
     """
-    widths = wholes("widths", widths, count=2)
+    widths = wholes("widths", widths, fewest=2)
     activation_module(activation)  # checked also where no hidden layer uses it
     if norm is not None:
         choice("norm", norm, NORMS)

@@ -22,7 +22,7 @@ from unstuck.scratch.layer import Layer
 from unstuck.scratch.linear import Flatten, Linear
 from unstuck.scratch.losses import LogisticLoss, Loss, SoftmaxCrossEntropy, SquaredError
 from unstuck.scratch.network import Network, perceptron
-from unstuck.scratch.norm import BatchNorm
+from unstuck.scratch.norm import BatchNorm, LayerNorm
 
 __all__ = [
     "ACTIVATIONS",
@@ -36,6 +36,7 @@ __all__ = [
     "GradientReport",
     "Identity",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogisticLoss",

@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.special import ndtr
 
+from unstuck.activations import ACTIVATIONS as TABLE
+from unstuck.arguments import real, whole
+from unstuck.scratch.arrays import floats
 from unstuck.scratch.layer import Layer
-
-erf = np.vectorize(math.erf, otypes=[np.float64])
-"""NumPy has no error function; Python's own, a number at a time, is exact and slow."""
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
     """1 / (1 + e^-z). Only e^-|z| is computed, which cannot overflow; for z < 0 it is e^z / (1 + e^z)."""
+    z = floats("z", z)
     e = np.exp(-np.abs(z))
     return np.where(z < 0, e, 1) / (1 + e)
 
 
 class Activation(Layer):
-    """An activation; its input and output may have any shape."""
+    """An activation; its input and output may have any shape. Integers become float64."""
 
     kind = "act"
 
@@ -28,7 +30,7 @@ class Identity(Activation):
     """f(z) = z, f' = 1."""
 
     def forward(self, z):
-        return self.remember(z, None)
+        return self.remember(floats("z", z), None)
 
     def backward(self, grad):
         self.recall(grad)
@@ -51,7 +53,7 @@ class Tanh(Activation):
     """f(z) = tanh z, f' = 1 - a^2."""
 
     def forward(self, z):
-        a = np.tanh(z)
+        a = np.tanh(floats("z", z))
         return self.remember(a, a)
 
     def backward(self, grad):
@@ -63,7 +65,7 @@ class ReLU(Activation):
     """f(z) = max(z, 0), f' = 1 where z > 0, else 0 (also at 0, as in PyTorch)."""
 
     def forward(self, z):
-        a = np.maximum(z, 0)
+        a = np.maximum(floats("z", z), 0)
         return self.remember(a, a)
 
     def backward(self, grad):
@@ -76,9 +78,10 @@ class LeakyReLU(Activation):
 
     def __init__(self, slope: float = 0.01):
         super().__init__()
-        self.slope = slope
+        self.slope = real("slope", slope)
 
     def forward(self, z):
+        z = floats("z", z)
         return self.remember(np.where(z > 0, z, self.slope * z), z)
 
     def backward(self, grad):
@@ -94,9 +97,10 @@ class PReLU(Activation):
 
     def __init__(self, slope: float = 0.25):
         super().__init__()
-        self.learns(slope=np.array([slope], dtype=np.float64))
+        self.learns(slope=np.array([real("slope", slope)]))
 
     def forward(self, z):
+        z = floats("z", z)
         return self.remember(np.where(z > 0, z, self.params["slope"] * z), z)
 
     def backward(self, grad):
@@ -113,9 +117,10 @@ class ELU(Activation):
 
     def __init__(self, alpha: float = 1.0, scale: float = 1.0):
         super().__init__()
-        self.alpha, self.scale = alpha, scale
+        self.alpha, self.scale = real("alpha", alpha), real("scale", scale)
 
     def forward(self, z):
+        z = floats("z", z)
         a = np.where(z > 0, z, self.alpha * np.expm1(np.minimum(z, 0)))
         return self.remember(self.scale * a, z)
 
@@ -139,7 +144,8 @@ class GELU(Activation):
     """
 
     def forward(self, z):
-        cdf = ((1 + erf(z / math.sqrt(2))) / 2).astype(z.dtype)
+        z = floats("z", z)
+        cdf = ndtr(z)  # Phi: where z is far below 0, 1 + erf would cancel
         return self.remember(z * cdf, (z, cdf))
 
     def backward(self, grad):
@@ -152,6 +158,7 @@ class SiLU(Activation):
     """f(z) = z s with s = sigmoid(z), f' = s + z s (1 - s) (Elfwing et al. 2018)."""
 
     def forward(self, z):
+        z = floats("z", z)
         s = sigmoid(z)
         return self.remember(z * s, (z, s))
 
@@ -169,13 +176,12 @@ class Maxout(Activation):
 
     def __init__(self, pieces: int = 2):
         super().__init__()
-        if pieces < 2:
-            raise ValueError(f"pieces: expected at least 2, got {pieces}")
-        self.pieces = pieces
+        self.pieces = whole("pieces", pieces, least=2)
 
     def forward(self, z):
-        if z.ndim < 2 or z.shape[1] % self.pieces:
-            raise ValueError(f"{self.name}: expected features in multiples of {self.pieces}, got {z.shape}")
+        z = self.expects(z, ("N", "C", ...), name="z")
+        if z.shape[1] % self.pieces:
+            raise ValueError(f"z: expected features in multiples of {self.pieces} in {self.name}, got {z.shape}")
         parts = z.reshape(len(z), self.pieces, -1, *z.shape[2:])  # (N, pieces, H, ...)
         a = parts.max(axis=1)  # (N, H, ...)
         return self.remember(a, parts == a[:, None])
@@ -186,17 +192,5 @@ class Maxout(Activation):
         return (largest * shared[:, None]).reshape(len(grad), -1, *grad.shape[2:])
 
 
-ACTIVATIONS: dict[str, type[Activation]] = {
-    "identity": Identity,
-    "sigmoid": Sigmoid,
-    "tanh": Tanh,
-    "relu": ReLU,
-    "leaky_relu": LeakyReLU,
-    "prelu": PReLU,
-    "elu": ELU,
-    "selu": SELU,
-    "gelu": GELU,
-    "silu": SiLU,
-    "maxout": Maxout,
-}
-"""The same names as in `unstuck.models`, in the same order."""
+ACTIVATIONS: dict[str, type[Activation]] = {name: globals()[row.kind] for name, row in TABLE.items()}
+"""The classes of `unstuck.activations.ACTIVATIONS`, by the same names in the same order."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unstuck.arguments import choice, instance, real, whole
+from unstuck.scratch.arrays import floats
 from unstuck.scratch.network import Network
 
 TOLERANCE = 1e-6
@@ -46,6 +48,7 @@ class GradientReport:
 
     def __getitem__(self, parameter: str) -> Row:
         """The row of a parameter, by its name."""
+        choice("parameter", parameter, [row.parameter for row in self.rows])
         return next(row for row in self.rows if row.parameter == parameter)
 
     def __repr__(self) -> str:
@@ -76,13 +79,11 @@ def gradient_check(
     The network is in the mode it is in, and left as it was. Raises ValueError for a network in float32, whose
     rounding leaves nothing to compare, and for a loss that is not finite.
     """
+    instance("network", network, Network, "a Network")
+    eps, entries = real("eps", eps, above=0), None if entries is None else whole("entries", entries)
     if network.dtype != np.float64:
         raise ValueError(f"network: expected float64, got {network.dtype}: too coarse for differences of {eps}")
-    if not (math.isfinite(eps) and eps > 0):
-        raise ValueError(f"eps: expected a positive number, got {eps}")
-    if entries is not None and entries < 1:
-        raise ValueError(f"entries: expected at least 1 or None, got {entries}")
-    x, y, rng = np.array(x, dtype=np.float64), np.asarray(y), np.random.default_rng(seed)
+    x, rng = np.array(floats("x", x), dtype=np.float64), np.random.default_rng(whole("seed", seed, least=0))
 
     def loss() -> float:
         return network.loss.forward(network.forward(x), y)
@@ -107,7 +108,7 @@ def gradient_check(
 def _check(name: str, array, gradient, indices, loss: Callable[[], float], eps: float, floor: float) -> Row:
     """Compare the entries `indices` of one parameter."""
     if gradient.shape != array.shape:
-        raise ValueError(f"{name}: expected a gradient {array.shape}, got {gradient.shape}")
+        raise ValueError(f"network: expected a gradient {array.shape} of {name}, got {gradient.shape}")
     found = []
     for index in indices:
         analytic, numeric = float(gradient[index]), _difference(array, index, loss, eps)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from unstuck.arguments import whole, wholes
+from unstuck.scratch.arrays import copied, floats, he_normal
 from unstuck.scratch.layer import Layer
-from unstuck.scratch.linear import given, starting_weight
+
+IMAGES = ("N", "C", "Hi", "Wi")
 
 
 def windows(x: np.ndarray, size: int, stride: int) -> np.ndarray:
@@ -14,14 +17,20 @@ def windows(x: np.ndarray, size: int, stride: int) -> np.ndarray:
 
     Ho = (Hi - k) // stride + 1: a border that no whole window reaches is left out.
     """
+    size, stride = whole("size", size), whole("stride", stride)
+    x = floats("x", x, IMAGES, smallest=size)
     view = sliding_window_view(x, (size, size), axis=(2, 3))  # (N, C, Hi - k + 1, Wi - k + 1, k, k)
     return view[:, :, ::stride, ::stride].transpose(0, 1, 4, 5, 2, 3)
 
 
 def fold(parts: np.ndarray, shape: tuple[int, ...], stride: int) -> np.ndarray:
     """Backward of `windows`: (N, C, k, k, Ho, Wo) to `shape` = (N, C, Hi, Wi), a pixel summed over its windows."""
-    x = np.zeros(shape, dtype=parts.dtype)
-    _, _, size, _, height, width = parts.shape
+    parts, stride = floats("parts", parts, ("N", "C", "k", "k", "Ho", "Wo")), whole("stride", stride)
+    n, c, hi, wi = wholes("shape", shape, count=4)
+    size = parts.shape[2]
+    height, width = ((pixels - size) // stride + 1 for pixels in (hi, wi))
+    parts = floats("parts", parts, (n, c, size, size, height, width))
+    x = np.zeros((n, c, hi, wi), dtype=parts.dtype)
     for i in range(size):
         for j in range(size):
             x[:, :, i : i + stride * height : stride, j : j + stride * width : stride] += parts[:, :, i, j]
@@ -30,7 +39,8 @@ def fold(parts: np.ndarray, shape: tuple[int, ...], stride: int) -> np.ndarray:
 
 def pad(x: np.ndarray, padding: int) -> np.ndarray:
     """Zeros around each image: (N, C, Hi, Wi) to (N, C, Hi + 2 padding, Wi + 2 padding)."""
-    return np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    padding = whole("padding", padding, least=0)
+    return np.pad(floats("x", x, IMAGES), ((0, 0), (0, 0), (padding, padding), (padding, padding)))
 
 
 def conv2d_naive(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1, padding: int = 0) -> np.ndarray:
@@ -38,9 +48,13 @@ def conv2d_naive(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1, p
 
         z[n, o, i, j] = b[o] + sum over c, u, v of w[o, c, u, v] x[n, c, i stride + u, j stride + v]
 
-    As everywhere in the field the kernel is not flipped: mathematics calls this a cross-correlation.
+    As everywhere in the field the kernel is not flipped: mathematics calls this a cross-correlation. Raises
+    ValueError where image, kernel and bias do not fit together.
     """
-    x, k = pad(x, padding), w.shape[2]
+    w = floats("w", w, ("C_out", "C", "k", "k"))
+    c_out, c_in, k, _ = w.shape
+    padding, stride, b = whole("padding", padding, least=0), whole("stride", stride), floats("b", b, (c_out,))
+    x = pad(floats("x", x, ("N", c_in, "Hi", "Wi"), smallest=k - 2 * padding), padding)
     height, width = ((size - k) // stride + 1 for size in x.shape[2:])
     z = np.empty((len(x), len(w), height, width), dtype=x.dtype)
     for n in range(len(x)):
@@ -74,14 +88,16 @@ class Conv2d(Layer):
         self, c_in: int, c_out: int, size: int, *, stride: int = 1, padding: int = 0, weight=None, bias=None, rng=None
     ):
         super().__init__()
-        self.c_in, self.c_out, self.size, self.stride, self.padding = c_in, c_out, size, stride, padding
+        self.c_in, self.c_out = whole("c_in", c_in), whole("c_out", c_out)
+        self.size, self.stride = whole("size", size), whole("stride", stride)
+        self.padding = whole("padding", padding, least=0)
         self.learns(
-            weight=starting_weight(self.name, (c_out, c_in, size, size), weight, rng),
-            bias=given(f"{self.name}.bias", bias, (c_out,)),
+            weight=he_normal((self.c_out, self.c_in, self.size, self.size), weight, rng),
+            bias=copied("bias", bias, (self.c_out,)),
         )
 
     def forward(self, x):
-        self.expects(x, ("N", self.c_in, "Hi", "Wi"), smallest=self.size - 2 * self.padding)
+        x = self.expects(x, ("N", self.c_in, "Hi", "Wi"), smallest=self.size - 2 * self.padding)
         x = pad(x, self.padding)
         seen = windows(x, self.size, self.stride)  # (N, c_in, k, k, Ho, Wo)
         columns = seen.reshape(len(x), self.c_in * self.size**2, -1)  # (N, c_in k k, Ho Wo)
@@ -114,10 +130,11 @@ class MaxPool2d(Layer):
 
     def __init__(self, size: int, *, stride: int | None = None):
         super().__init__()
-        self.size, self.stride = size, size if stride is None else stride
+        self.size = whole("size", size)
+        self.stride = self.size if stride is None else whole("stride", stride)
 
     def forward(self, x):
-        self.expects(x, ("N", "C", "Hi", "Wi"), smallest=self.size)
+        x = self.expects(x, IMAGES, smallest=self.size)
         seen = windows(x, self.size, self.stride)
         flat = seen.reshape(*x.shape[:2], self.size**2, *seen.shape[4:])  # (N, C, k k, Ho, Wo)
         winner = flat.argmax(axis=2)[:, :, None]  # (N, C, 1, Ho, Wo)

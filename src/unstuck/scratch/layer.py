@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from unstuck.arguments import instance
+from unstuck.scratch.arrays import Shape, floats, precision
+
 
 class Layer:
     """A layer computes its output in `forward(x)`; `backward(grad)` takes dloss/doutput and returns dloss/dx.
@@ -39,20 +42,14 @@ class Layer:
 
     def astype(self, dtype) -> Layer:
         """Turn all arrays into float64 or float32; returns the layer."""
+        dtype = precision("dtype", dtype)
         for arrays in (self.params, self.grads, self.buffers):
             arrays.update({name: array.astype(dtype) for name, array in arrays.items()})
         return self
 
-    def expects(self, x: np.ndarray, *shapes: tuple, smallest: int = 1) -> None:
-        """Refuse `x` unless it has one of these shapes, where a name such as "N" stands for any size of at least 1.
-
-        `smallest`: what the height and width of an image need at least.
-        """
-        if any(_fits(np.shape(x), shape, smallest) for shape in shapes):
-            return
-        expected = " or ".join(f"({', '.join(map(str, shape))})" for shape in shapes)
-        limit = f" with Hi and Wi at least {smallest}" if smallest > 1 else ""
-        raise ValueError(f"{self.name}: expected {expected}{limit}, got {np.shape(x)}")
+    def expects(self, x: np.ndarray, *shapes: Shape, smallest: int = 1, name: str = "x") -> np.ndarray:
+        """`x` as floats in one of these shapes, as `arrays.floats` has it; an error says in which layer."""
+        return floats(name, x, *shapes, smallest=smallest, where=f" in {self.name}")
 
     def remember(self, output: np.ndarray, needed) -> np.ndarray:
         """Keep what `backward` will need; returns the output."""
@@ -64,20 +61,11 @@ class Layer:
         if self._remembered is None:
             raise RuntimeError(f"{self.name}: backward before forward")
         shape, needed = self._remembered
-        if np.shape(grad) != shape:
-            raise ValueError(f"{self.name}: expected a gradient {shape}, got {np.shape(grad)}")
+        instance("grad", grad, np.ndarray, f"an array in {self.name}")
+        if grad.shape != shape:
+            raise ValueError(f"grad: expected {shape} in {self.name}, got {grad.shape}")
         return needed
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.params.items())
         return f"{type(self).__name__}({shapes})"
-
-
-def _fits(sizes: tuple, shape: tuple, smallest: int) -> bool:
-    if len(sizes) != len(shape):
-        return False
-    least = {"Hi": smallest, "Wi": smallest}
-    return all(
-        size >= least.get(wanted, 1) if isinstance(wanted, str) else size == wanted
-        for size, wanted in zip(sizes, shape, strict=True)
-    )

@@ -1,32 +1,12 @@
-"""`Linear` and `Flatten`, and how weights start."""
+"""`Linear` and `Flatten`."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from unstuck.arguments import whole
+from unstuck.scratch.arrays import copied, he_normal
 from unstuck.scratch.layer import Layer
-
-
-def starting_weight(name: str, shape: tuple[int, ...], weight, rng) -> np.ndarray:
-    """A copy of the given `weight`, or N(0, 2 / fan_in) drawn from `rng` (He et al. 2015, eq. 10), as float64.
-
-    Exactly one of the two must be given; `rng` is a seed or a generator. The first axis of `shape` is the output's.
-    """
-    if (weight is None) == (rng is None):
-        raise ValueError(f"{name}: expected either weight or rng (a seed or a generator), got {weight!r} and {rng!r}")
-    if weight is None:
-        return np.random.default_rng(rng).normal(0.0, math.sqrt(2 / math.prod(shape[1:])), shape)
-    return given(f"{name}.weight", weight, shape)
-
-
-def given(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
-    """A float64 copy of `values`, which must have this shape; None is zeros."""
-    array = np.zeros(shape) if values is None else np.array(values, dtype=np.float64)
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected {shape}, got {array.shape}")
-    return array
 
 
 class Linear(Layer):
@@ -49,14 +29,13 @@ class Linear(Layer):
 
     def __init__(self, fan_in: int, fan_out: int, *, weight=None, bias=None, rng=None):
         super().__init__()
-        self.fan_in, self.fan_out = fan_in, fan_out
+        self.fan_in, self.fan_out = whole("fan_in", fan_in), whole("fan_out", fan_out)
         self.learns(
-            weight=starting_weight(self.name, (fan_out, fan_in), weight, rng),
-            bias=given(f"{self.name}.bias", bias, (fan_out,)),
+            weight=he_normal((self.fan_out, self.fan_in), weight, rng), bias=copied("bias", bias, (self.fan_out,))
         )
 
     def forward(self, x):
-        self.expects(x, ("N", self.fan_in))
+        x = self.expects(x, ("N", self.fan_in))
         z = x @ self.params["weight"].T  # (N, fan_out)
         z += self.params["bias"]
         return self.remember(z, x)
@@ -74,6 +53,7 @@ class Flatten(Layer):
     kind = "flatten"
 
     def forward(self, x):
+        x = self.expects(x, ("N", ...))
         return self.remember(x.reshape(len(x), -1), x.shape)
 
     def backward(self, grad):

@@ -10,7 +10,9 @@ import math
 
 import numpy as np
 
+from unstuck.arguments import choice
 from unstuck.scratch.activations import sigmoid
+from unstuck.scratch.arrays import floats, numbers
 
 REDUCTIONS = ("mean", "sum")
 
@@ -24,9 +26,7 @@ class Loss:
     name = "loss"
 
     def __init__(self, reduction: str = "mean"):
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"reduction: expected one of {REDUCTIONS}, got {reduction!r}")
-        self.reduction = reduction
+        self.reduction = choice("reduction", reduction, REDUCTIONS)
         self.mean = math.nan
         self._grad: np.ndarray | None = None  # of the sum of the terms
         self._factor = 1.0
@@ -63,7 +63,7 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     def forward(self, output, y):
-        _labels(self.name, output, y)
+        output, y = _classes(output, y)
         rows = np.arange(len(y))
         z = output - output.max(axis=1, keepdims=True)  # (N, K), at most 0
         e = np.exp(z)
@@ -73,6 +73,7 @@ class SoftmaxCrossEntropy(Loss):
         return self.reduce(np.log(total[:, 0]) - z[rows, y], p)
 
     def accuracy(self, output, y):
+        output, y = _classes(output, y)
         return float(np.mean(output.argmax(axis=1) == y))
 
 
@@ -83,38 +84,44 @@ class LogisticLoss(Loss):
     """
 
     def forward(self, output, y):
-        if output.shape != (len(y), 1) or np.ndim(y) != 1:
-            raise ValueError(
-                f"{self.name}: expected logits (N, 1) and labels (N,), got {output.shape}, {np.shape(y)}"
-            )
-        if not (np.min(y) >= 0 and np.max(y) <= 1):
-            raise ValueError(f"{self.name}: expected labels from 0 to 1, got {np.min(y)} to {np.max(y)}")
+        output, y = _shares(output, y)
         y = y[:, None].astype(output.dtype)  # (N, 1), as the logits: (N,) would broadcast to (N, N)
         terms = np.maximum(output, 0) + np.log1p(np.exp(-np.abs(output))) - y * output
         return self.reduce(terms, sigmoid(output) - y)
 
     def accuracy(self, output, y):
+        output, y = _shares(output, y)
         return float(np.mean((output[:, 0] > 0) == (y > 0.5)))
 
 
 class SquaredError(Loss):
-    """(output - y)^2, without a factor 1/2: output and y (N, K); the mean is over all N K terms.
+    """(output - y)^2, without a factor 1/2: output and y in one shape (N, ...); the mean is over all their numbers.
 
     dloss/doutput = 2 (output - y).
     """
 
     def forward(self, output, y):
-        if output.shape != np.shape(y):
-            raise ValueError(f"{self.name}: expected targets {output.shape} like the output, got {np.shape(y)}")
+        output = floats("output", output, ("N", ...))
+        y = floats("y", y, output.shape)
         difference = output - y.astype(output.dtype)
         return self.reduce(difference**2, 2 * difference)
 
 
-def _labels(name: str, output: np.ndarray, y: np.ndarray) -> None:
-    """Refuse logits that are not (N, K), and labels that are not (N,) integers from 0 to K - 1."""
-    if output.ndim != 2 or np.shape(y) != output.shape[:1]:
-        raise ValueError(f"{name}: expected logits (N, K) and labels (N,), got {output.shape} and {np.shape(y)}")
+def _classes(output: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, K) as floats, and labels (N,), which are integers from 0 to K - 1."""
+    output, y = floats("output", output, ("N", "K")), numbers("y", y)
     if y.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integer labels, got {y.dtype}")
+        raise TypeError(f"y: expected integer labels, got {y.dtype}")
+    floats("y", y, (len(output),))
     if y.min() < 0 or y.max() >= output.shape[1]:
-        raise ValueError(f"{name}: expected labels 0 to {output.shape[1] - 1}, got {y.min()} to {y.max()}")
+        raise ValueError(f"y: expected labels 0 to {output.shape[1] - 1}, got {y.min()} to {y.max()}")
+    return output, y
+
+
+def _shares(output: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, 1) and labels (N,) from 0 to 1, as floats."""
+    output = floats("output", output, ("N", 1))
+    y = floats("y", y, (len(output),))
+    if not (y.min() >= 0 and y.max() <= 1):
+        raise ValueError(f"y: expected labels from 0 to 1, got {y.min():g} to {y.max():g}")
+    return output, y

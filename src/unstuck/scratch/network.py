@@ -6,13 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from numbers import Real
 
 import numpy as np
 
-from unstuck.arguments import whole
+from unstuck.arguments import choice, flag, instance, real, short, whole, wholes
 from unstuck.record import Record
 from unstuck.scratch.activations import ACTIVATIONS
+from unstuck.scratch.arrays import floats, numbers, precision
 from unstuck.scratch.layer import Layer
 from unstuck.scratch.linear import Flatten, Linear
 from unstuck.scratch.losses import Loss, SoftmaxCrossEntropy
@@ -31,20 +31,22 @@ class Network:
     """
 
     def __init__(self, layers: Sequence[Layer], loss: Loss, *, dtype=np.float64):
-        if np.dtype(dtype) not in (np.float64, np.float32):
-            raise ValueError(f"dtype: expected float64 or float32, got {np.dtype(dtype)}")
+        instance("layers", layers, Sequence, "a sequence of layers")
+        for layer in layers:
+            instance("layers", layer, Layer, "layers")
         if len({id(layer) for layer in layers}) < len(layers) or not layers:
             raise ValueError("layers: expected at least one, and each only once, since it remembers its own input")
-        self.layers, self.loss, self.dtype = list(layers), loss, np.dtype(dtype)
+        self.layers, self.loss = list(layers), instance("loss", loss, Loss, "a Loss")
+        self.dtype = precision("dtype", dtype)
         counts: Counter[str] = Counter()
         for layer in self.layers:
             counts[layer.kind] += 1
             layer.name = f"{layer.kind}{counts[layer.kind]}"
-            layer.astype(dtype)
+            layer.astype(self.dtype)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """The output of the last layer, (N, K); remembers what `backward` needs."""
-        x = np.asarray(x, dtype=self.dtype)
+        x = floats("x", x).astype(self.dtype, copy=False)
         for layer in self.layers:
             x = layer.forward(x)
         return x
@@ -57,8 +59,8 @@ class Network:
         return grad
 
     def step(self, lr: float) -> None:
-        """Gradient descent: parameter -= lr * gradient, in place."""
-        rate = float(lr)  # a NumPy float64 would make float64 of what it multiplies
+        """Gradient descent: parameter -= lr * gradient, in place; `lr` is finite and at least 0."""
+        rate = real("lr", lr, least=0)  # Python's: a NumPy float64 would make float64 of what it multiplies
         for layer in self.layers:
             for name, param in layer.params.items():
                 param -= rate * layer.grads[name]
@@ -80,6 +82,7 @@ class Network:
 
     @training.setter
     def training(self, mode: bool) -> None:
+        mode = flag("training", mode)
         for layer in self.layers:
             layer.training = mode
 
@@ -87,7 +90,7 @@ class Network:
         """The share of `x` (N, ...) that gets its label in `y` (N,), in evaluation mode; None without classes."""
         before, self.training = self.training, False
         try:
-            return self.loss.accuracy(self.forward(x), np.asarray(y))
+            return self.loss.accuracy(self.forward(x), y)
         finally:
             self.training = before
 
@@ -97,6 +100,7 @@ class Network:
         Args:
             data: a `Split`, of which the training part is used, or arrays `(x, y)`.
             steps: how many batches.
+            lr: the learning rate, finite and at least 0.
             batch_size: the last batch of an epoch may be smaller.
             seed: of the order of the batches, and of nothing else. NumPy draws another order than
                 `unstuck.train.fit` does from the same seed.
@@ -106,17 +110,10 @@ class Network:
         loss classifies. Training ends when a loss is not finite; `record.stopped` then says where. NumPy's warnings
         on the way there are those that `np.errstate` allows.
         """
-        x, y = (data.x_train, data.y_train) if hasattr(data, "x_train") else data
-        x, y = np.asarray(x, dtype=self.dtype), np.asarray(y)
-        if len(x) != len(y):
-            raise ValueError(f"data: expected as many labels as examples, got {len(y)} and {len(x)}")
-        steps, batch_size, every = whole("steps", steps), whole("batch_size", batch_size), whole("every", every)
-        if batch_size > len(x):
-            raise ValueError(f"batch_size: expected at most {len(x)} (the examples), got {batch_size}")
-        if not isinstance(lr, Real):
-            raise TypeError(f"lr: expected a number, got {lr!r}")
-        if not (math.isfinite(lr) and lr >= 0):
-            raise ValueError(f"lr: expected a finite rate of at least 0, got {lr}")
+        x, y = _examples(data)
+        x = x.astype(self.dtype, copy=False)
+        steps, every, lr = whole("steps", steps), whole("every", every), real("lr", lr, least=0)
+        batch_size, seed = whole("batch_size", batch_size, most=len(x)), whole("seed", seed, least=0)
         record = Record()
         before, self.training = self.training, True
         try:
@@ -140,6 +137,17 @@ class Network:
     def __repr__(self) -> str:
         lines = [f"  {layer.name}: {layer!r}" for layer in self.layers]
         return "\n".join([f"Network, {self.dtype}", *lines, f"  {self.loss!r}"])
+
+
+def _examples(data) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and labels, as many of each, of a `Split` or a pair."""
+    pair = (data.x_train, data.y_train) if hasattr(data, "x_train") else data
+    if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        raise TypeError(f"data: expected a Split or a pair of arrays (x, y), got {short(data)}")
+    x, y = floats("data", pair[0], ("N", ...)), numbers("data", pair[1])
+    if y.shape[:1] != x.shape[:1]:
+        raise ValueError(f"data: expected as many labels as examples, got {y.shape} for {x.shape}")
+    return x, y
 
 
 def _batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
@@ -173,18 +181,16 @@ def perceptron(
         loss: `SoftmaxCrossEntropy()` without it.
         seed: of the weights. The same seed draws the same numbers whatever `weight_std` and dtype are.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation: {activation!r} is not one of {sorted(ACTIVATIONS)}")
-    if len(widths) < 2:
-        raise ValueError(f"widths: expected at least input and output, got {widths!r}")
-    rng = np.random.default_rng(seed)
+    widths, activation = wholes("widths", widths, fewest=2), choice("activation", activation, ACTIVATIONS)
+    rng = np.random.default_rng(whole("seed", seed, least=0))
     layers: list[Layer] = [Flatten()]
     for fan_in, fan_out in pairwise(widths[:-1]):
         act = ACTIVATIONS[activation]()
         layers += [Linear(fan_in, fan_out * getattr(act, "pieces", 1), rng=rng), act]
     layers.append(Linear(widths[-2], widths[-1], rng=rng))
     if weight_std is not None:
+        std = real("weight_std", weight_std, least=0)
         for layer in layers:
             if isinstance(layer, Linear):
-                layer.params["weight"] *= weight_std / math.sqrt(2 / layer.fan_in)
+                layer.params["weight"] *= std / math.sqrt(2 / layer.fan_in)
     return Network(layers, SoftmaxCrossEntropy() if loss is None else loss, dtype=dtype)

@@ -1,9 +1,10 @@
-"""`BatchNorm`, for features and for the channels of images."""
+"""`BatchNorm`, for features and for the channels of images, and `LayerNorm`, for the features of each example."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from unstuck.arguments import real, whole
 from unstuck.scratch.layer import Layer
 
 
@@ -27,12 +28,13 @@ class BatchNorm(Layer):
 
     def __init__(self, features: int, *, momentum: float = 0.1, eps: float = 1e-5):
         super().__init__()
-        self.features, self.momentum, self.eps = features, momentum, eps
-        self.learns(gamma=np.ones(features), beta=np.zeros(features))
-        self.buffers = {"running_mean": np.zeros(features), "running_var": np.ones(features)}
+        self.features = whole("features", features)
+        self.momentum, self.eps = real("momentum", momentum, least=0, most=1), real("eps", eps, least=0)
+        self.learns(gamma=np.ones(self.features), beta=np.zeros(self.features))
+        self.buffers = {"running_mean": np.zeros(self.features), "running_var": np.ones(self.features)}
 
     def forward(self, x):
-        self.expects(x, ("N", self.features), ("N", self.features, "Hi", "Wi"))
+        x = self.expects(x, ("N", self.features), ("N", self.features, "Hi", "Wi"))
         rows = to_rows(x)  # (M, C)
         mean, var = self.batch_statistics(rows) if self.training else self.buffers.values()
         std = np.sqrt(var + self.eps)
@@ -54,11 +56,46 @@ class BatchNorm(Layer):
         """Mean and variance of each column of (M, C); moves the running ones towards them."""
         m = len(rows)
         if m < 2:
-            raise ValueError(f"{self.name}: expected more than one example a feature in training, got {m}")
+            raise ValueError(f"x: expected more than one example a feature in training in {self.name}, got {m}")
         mean, var = rows.mean(axis=0), rows.var(axis=0)
         for name, value in (("running_mean", mean), ("running_var", var * m / (m - 1))):
             self.buffers[name] += self.momentum * (value - self.buffers[name])
         return mean, var
+
+
+class LayerNorm(Layer):
+    """Each example loses the mean of its features and is divided by their standard deviation (Ba et al. 2016).
+
+        n = (x - mean) / sqrt(var + eps)          y = gamma n + beta
+
+    (N, C) features, or (N, T, C), where each of the T positions is an example of its own: as PyTorch's, it works
+    along the last axis, and in training and evaluation alike. With G = dloss/dy and H = gamma G it is BatchNorm's
+    backward pass turned round: parameters sum over examples, the means of dloss/dx are over the features of one.
+
+        dloss/dgamma = sum G n          dloss/dbeta = sum G
+        dloss/dx = (H - mean H - n mean(H n)) / sqrt(var + eps)
+    """
+
+    kind = "norm"
+
+    def __init__(self, features: int, *, eps: float = 1e-5):
+        super().__init__()
+        self.features, self.eps = whole("features", features), real("eps", eps, least=0)
+        self.learns(gamma=np.ones(self.features), beta=np.zeros(self.features))
+
+    def forward(self, x):
+        x = self.expects(x, ("N", self.features), ("N", "T", self.features))
+        std = np.sqrt(x.var(axis=-1, keepdims=True) + self.eps)  # (N, 1) or (N, T, 1)
+        n = (x - x.mean(axis=-1, keepdims=True)) / std
+        return self.remember(self.params["gamma"] * n + self.params["beta"], (n, std))
+
+    def backward(self, grad):
+        n, std = self.recall(grad)
+        examples = tuple(range(grad.ndim - 1))  # every axis but the features'
+        self.grads["gamma"][:] = (grad * n).sum(axis=examples)
+        self.grads["beta"][:] = grad.sum(axis=examples)
+        h = self.params["gamma"] * grad
+        return (h - h.mean(axis=-1, keepdims=True) - n * (h * n).mean(axis=-1, keepdims=True)) / std
 
 
 def to_rows(x: np.ndarray) -> np.ndarray:

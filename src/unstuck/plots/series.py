@@ -1,0 +1,206 @@
+"""The one normaliser: whatever a figure is given becomes labelled numbers, a run a row.
+
+A Record, a Run, Runs and lists of either are runs; everything else is an array. A mapping labels several of these.
+Runs that share one row or band may differ in their seed alone: a mean over learning rates would be one of nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unstuck.arguments import names, short
+from unstuck.record import Record, Run, Runs
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Runs drawn as one: x (T,), y (S, T) with a run a row, and which of the S ended early."""
+
+    x: np.ndarray
+    y: np.ndarray
+    stopped: np.ndarray
+
+    @property
+    def lost(self) -> int:
+        """How many runs stopped, or end in what is not finite."""
+        return int((self.stopped | ~np.isfinite(self.y[:, -1])).sum())
+
+
+# what is given ------------------------------------------------------------------------------------------------
+
+
+def floats(values: Any, name: str, ndim: int | None = None) -> np.ndarray:
+    """`values` as an array of at least one number, what is masked as NaN."""
+    try:
+        if isinstance(values, np.ma.MaskedArray):
+            values = values.astype(np.float64).filled(np.nan)
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires a gradient
+        raise TypeError(f"{name}: expected numbers, got {short(values)} ({error})") from error
+    if array.size == 0:
+        raise ValueError(f"{name}: expected at least one number, got none")
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name}: expected {ndim} dimension{'s' * (ndim > 1)}, got shape {array.shape}")
+    return array
+
+
+def need(values: Any, name: str, what: str) -> None:
+    """A ValueError where there is nothing to draw."""
+    if len(values) == 0:
+        raise ValueError(f"{name}: expected at least {what}, got none")
+
+
+def labelled(values: Any, name: str, what: str = "one name") -> dict[str, tuple[str, Any]]:
+    """Each entry of a mapping by its label, or `values` by ""; with what an error calls the entry."""
+    if not isinstance(values, Mapping):
+        return {"": (name, values)}
+    need(values, name, what)
+    return {label: (f"{name}[{label!r}]", values[label]) for label in names(name, values)}
+
+
+def steps_of(steps: Any, n: int, name: str = "steps") -> np.ndarray:
+    """The n steps, or positions, at which something was measured; None counts from 0."""
+    steps = np.arange(n) if steps is None else np.asarray(steps)
+    if steps.shape != (n,):
+        raise ValueError(f"{name}: expected shape ({n},), got {steps.shape}")
+    return steps
+
+
+def runs_of(values: Any, name: str, may_vary: Sequence[str] = ("seed",)) -> Runs | None:
+    """A Record, a Run, Runs or a list of either as Runs; None for what is none of these.
+
+    Raises:
+        ValueError: the runs differ in a setting that is not among `may_vary`.
+        TypeError: the list holds something else too.
+    """
+    if isinstance(values, Record | Run):
+        values = [values]
+    if not isinstance(values, Sequence) or not any(isinstance(each, Record | Run) for each in values):
+        return None
+    other = [each for each in values if not isinstance(each, Record | Run)]
+    if other:
+        raise TypeError(f"{name}: expected Records and Runs only, got {short(other[0])} among them")
+    runs = Runs(each if isinstance(each, Run) else Run({}, each) for each in values)
+    varied = [setting for setting in runs.axes if setting not in may_vary]
+    if varied:
+        raise ValueError(
+            f"{name}: expected runs that differ in {' and '.join(may_vary)} alone, these differ in "
+            f"{' and '.join(varied)}; choose with where(), or give {{label: runs.where(...)}}"
+        )
+    return runs
+
+
+def one_record(values: Any, name: str) -> Record | None:
+    """The Record of a single run; None for what is no run."""
+    runs = runs_of(values, name)
+    if runs is None:
+        return None
+    if len(runs) > 1:
+        raise ValueError(f"{name}: expected one run, got {len(runs)}")
+    return runs[0].record
+
+
+# what is drawn ------------------------------------------------------------------------------------------------
+
+
+def over_steps(
+    values: Any, name: str, quantity: str | None, *, layer: str | None = None, steps: Any = None, where: str = "steps"
+) -> Curves:
+    """Curves against the training step, of runs or of an array (S, T); `where` is what the caller calls `steps`."""
+    runs = runs_of(values, name)
+    if runs is None:
+        y = floats(values, name, ndim=2)
+        return Curves(steps_of(steps, y.shape[1], where), y, np.zeros(len(y), dtype=bool))
+    if quantity is None:
+        raise ValueError("quantity: needed with Records and Runs, got None")
+    if steps is not None:
+        raise ValueError(f"{where}: Records and Runs bring their own, got {short(steps)}")
+    with _naming(name):
+        x, y = runs.curves(quantity, layer)
+    return Curves(x, y.reshape(len(runs), -1), np.array([run.record.stopped is not None for run in runs]))
+
+
+def layers_over_steps(
+    values: Any, name: str, quantity: str, *, layers: Iterable[str] | None = None, steps: Any = None
+) -> tuple[list[str], dict[str, Curves]]:
+    """All layers there are, and Curves of those wanted; of runs, or of `{layer: array (T,) or (S, T)}`."""
+    runs = runs_of(values, name)
+    if runs is None and not isinstance(values, Mapping):
+        raise TypeError(f"{name}: expected runs or {{layer: array}}, got {short(values)}")
+    known = list(names(name, values)) if runs is None else runs[0].record.layers(quantity)
+    need(known, name, f"one layer with {quantity!r}")
+    wanted = known if layers is None else names("layers", layers, known)
+    need(wanted, "layers", "one layer")
+    curves = {}
+    for layer in wanted:
+        where = name if runs is not None else f"{name}[{layer!r}]"
+        series = runs if runs is not None else np.atleast_2d(floats(values[layer], where))
+        curves[layer] = over_steps(series, where, quantity, layer=layer, steps=steps)
+    return known, curves
+
+
+def through_layers(values: Any, name: str, quantity: str, step: int | None = None) -> tuple[list[str], np.ndarray]:
+    """The layers (L,) of a network, and its values (S, L); of runs, `{layer: number}`, an array (L,) or (S, L).
+
+    `step`: of the runs; None is each one's last recorded.
+    """
+    runs = runs_of(values, name)
+    if runs is not None:
+        known = [layer for layer in runs[0].record.layers(quantity) if layer]
+        need(known, name, f"one layer with {quantity!r}")
+        with _naming(name):
+            return known, np.array([[_at(run.record, quantity, layer, step) for layer in known] for run in runs])
+    if isinstance(values, Mapping):
+        need(values, name, "one layer")
+        return list(names(name, values)), floats(list(values.values()), name, ndim=1)[None]
+    y = floats(values, name)
+    if y.ndim not in (1, 2):
+        raise ValueError(f"{name}: expected shape (L,) or (S, L), got {y.shape}")
+    y = np.atleast_2d(y)
+    return [f"layer{i}" for i in range(1, y.shape[1] + 1)], y
+
+
+def is_network(values: Any) -> bool:
+    """Whether it is one network by itself, `{layer: number}` too, and not `{name: network}`."""
+    several = Record | Run | Mapping | Sequence
+    return not isinstance(values, Mapping) or not any(isinstance(v, several) or np.ndim(v) for v in values.values())
+
+
+def at_the_end(values: Any, name: str, quantity: str) -> np.ndarray:
+    """One number a seed (S,): given as such, or the last of each run, NaN where it stopped."""
+    runs = runs_of(values, name)
+    if runs is None:
+        return floats(values, name, ndim=1)
+    with _naming(name):
+        return runs.last(quantity).ravel()
+
+
+def said_lost(values: np.ndarray) -> str:
+    """ "2 of 5 NaN" for values (S,) of which some are not finite; "" where all are."""
+    lost = values[~np.isfinite(values)]
+    return f"{len(lost)} of {len(values)} {'NaN' if np.isnan(lost).all() else 'not finite'}" if len(lost) else ""
+
+
+def _at(record: Record, quantity: str, layer: str, step: int | None) -> float:
+    steps, values = record.get(quantity, layer)
+    if step is None:
+        return float(values[-1])
+    if step not in steps:
+        raise ValueError(
+            f"step: {quantity!r} of {layer!r} was recorded from {steps[0]} to {steps[-1]}, not at {step}"
+        )
+    return float(values[steps == step][0])
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """What Runs and Records object to, said of our argument: they know neither its name nor the label."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {str(error).removeprefix('runs: ')}") from error

@@ -1,0 +1,233 @@
+"""Tables: the numbers of a page as HTML, which scrolls by itself where it is too wide for a phone, and as text."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import Any, Literal
+
+import numpy as np
+
+from unstuck.arguments import choice, instance, short
+from unstuck.claims import number
+from unstuck.plots.series import need, said_lost
+from unstuck.record import QUANTITIES
+
+DASH = "–"
+# inline, because a notebook does not have the book's style sheet, and Jupyter aligns everything to the right
+LEFT, RIGHT = ' style="text-align:left"', ' style="text-align:right"'
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows: `text`, and `small` behind it.
+
+    Attributes:
+        value: its number, or the mean of its numbers; None for a text or a dash.
+        lost: whether one of its numbers is not finite.
+        best: whether it is to be seen as the best of its column.
+    """
+
+    text: str
+    small: str = ""
+    value: float | None = None
+    lost: bool = False
+    best: bool = False
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.text, self.small)))
+
+    def html(self, align: str) -> str:
+        """The cell as an element <td>."""
+        text = html.escape(self.text)
+        if self.best:
+            text = f"<strong>{text}</strong>"
+        if self.small:
+            text += f" <small>{html.escape(self.small)}</small>"
+        kind = ' class="lost"' if self.lost else ""
+        return f"<td{kind}{align}>{text}</td>"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that shows itself in a notebook. The same numbers give the same HTML in every run.
+
+    Attributes:
+        rows: as given, a mapping a row; the first entry is the row's heading, under "" where that column has no name.
+        head: the headings of the columns, as shown.
+        names: the headings of the rows, as shown.
+        cells: of each row, without its heading.
+        caption: stands above it.
+    """
+
+    rows: list[dict[Any, Any]]
+    head: list[str] = field(repr=False)
+    names: list[str] = field(repr=False)
+    cells: list[list[Cell]] = field(repr=False)
+    caption: str = ""
+
+    def _numeric(self) -> list[bool]:
+        """Whether a column, but the first, holds a number; then it is aligned to the right."""
+        return [any(row[k].value is not None for row in self.cells) for k in range(len(self.head) - 1)]
+
+    def _repr_html_(self) -> str:
+        align = [RIGHT if numeric else LEFT for numeric in self._numeric()]
+        corner, *heads = map(html.escape, self.head)
+        label = self.caption or f"Table: {', '.join(filter(None, self.head))}"
+        lines = [
+            '<div class="unstuck-table-box" style="overflow-x:auto" tabindex="0" role="region" '
+            f'aria-label="{html.escape(label)}">',
+            '<table class="unstuck-table">',
+            *([f"<caption>{html.escape(self.caption)}</caption>"] if self.caption else []),
+            "<thead>",
+            "<tr>",
+            f'<th scope="col"{LEFT}>{corner}</th>' if corner else "<td></td>",
+            *(f'<th scope="col"{side}>{text}</th>' for text, side in zip(heads, align, strict=True)),
+            "</tr>",
+            "</thead>",
+            "<tbody>",
+        ]
+        for name, row in zip(self.names, self.cells, strict=True):
+            lines += ["<tr>", f'<th scope="row"{LEFT}>{html.escape(name)}</th>']
+            lines += [cell.html(side) for cell, side in zip(row, align, strict=True)]
+            lines.append("</tr>")
+        return "\n".join([*lines, "</tbody>", "</table>", "</div>"])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": self._repr_html_()}
+
+    def __str__(self) -> str:
+        lines = [self.head, *([name, *map(str, row)] for name, row in zip(self.names, self.cells, strict=True))]
+        columns = [
+            [text.rjust(width) if right else text.ljust(width) for text in column]
+            for column, right in zip(zip(*lines, strict=True), [False, *self._numeric()], strict=True)
+            for width in [max(map(len, column))]
+        ]
+        texts = ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
+        return "\n".join([self.caption, *texts] if self.caption else texts)
+
+
+def table(rows: Any, *, best: Mapping[Any, Literal["max", "min"]] | None = None, caption: str = "") -> Table:
+    """A table: a row a network, a fix or a setting, a column a quantity.
+
+    Args:
+        rows: mappings with the same first key, under which stand the headings of the rows; or
+            `{heading: {column: value}}`; or whatever has `to_dict("index")`, such as a DataFrame. A column named in
+            `QUANTITIES` gets its label and unit, fractions in per cent. A value is a text, a number (3 significant
+            figures), None (a dash), or numbers (S,), one a seed: the mean of those that are finite, behind it their
+            standard deviation (n - 1), and how many are NaN.
+        best: `{column: "max" or "min"}`: the best number of the column is bold, and what looks the same; a cell with
+            a NaN never is.
+        caption: stands above the table, and is what a screen reader calls it.
+
+    Raises:
+        ValueError: no rows, a row without its heading, numbers of another shape, a column in `best` without numbers.
+        TypeError: a heading or a value that is none of these.
+    """
+    instance("caption", caption, str, "a text")
+    given = _rows(rows)
+    need(given, "rows", "one row")
+    columns = list(dict.fromkeys(key for row in given for key in row))
+    need(columns, "rows", "one column")
+    first, *others = columns
+    without = [i for i, row in enumerate(given) if first not in row]
+    if without:
+        raise ValueError(f"rows: expected {first!r} in each, missing in rows {without}")
+    names = [_heading(row[first], f"rows[{i}][{first!r}]") for i, row in enumerate(given)]
+    head = [_titled(column) for column in columns]
+    cells = [
+        [_cell(column, row.get(column), f"rows[{i}][{column!r}]") for column in others] for i, row in enumerate(given)
+    ]
+    for column, direction in instance("best", best or {}, Mapping, "{column: 'max' or 'min'}").items():
+        if column not in others:
+            raise ValueError(f"best: {column!r} is not one of {others}")
+        _mark_best(cells, others.index(column), choice(f"best[{column!r}]", direction, ("max", "min")), column)
+    return Table(given, head, names, cells, caption)
+
+
+def _rows(rows: Any) -> list[dict[Any, Any]]:
+    """The rows as mappings that begin with their heading."""
+    corner = ""
+    if not isinstance(rows, Mapping) and hasattr(rows, "to_dict"):
+        corner = getattr(getattr(rows, "index", None), "name", None) or ""
+        try:
+            rows = rows.to_dict("index")
+        except (TypeError, ValueError) as error:  # no DataFrame after all, or one with the same heading twice
+            raise type(error)(f"rows: {error}") from error
+    if isinstance(rows, Mapping):
+        for name, cells in rows.items():
+            instance(f"rows[{name!r}]", cells, Mapping, "{column: value}")
+            if corner in cells:
+                raise ValueError(f"rows: {corner!r} is the name of a column and of the headings")
+        return [{corner: name, **cells} for name, cells in rows.items()]
+    if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
+        raise TypeError(f"rows: expected mappings, {{heading: {{column: value}}}} or a DataFrame, got {short(rows)}")
+    return [dict(instance(f"rows[{i}]", row, Mapping, "a mapping")) for i, row in enumerate(rows)]
+
+
+def _heading(value: Any, where: str) -> str:
+    """A heading as shown: a text, a number, or several of these."""
+    if isinstance(value, tuple):
+        return ", ".join(_heading(part, where) for part in value)
+    if not isinstance(value, str | Real):
+        raise TypeError(f"{where}: expected a text or a number, got {short(value)}")
+    return value if isinstance(value, str) else number(value)
+
+
+def _titled(column: Any) -> str:
+    """The heading of a column: label and unit of a quantity, anything else as it is."""
+    row = QUANTITIES.get(column) if isinstance(column, str) else None
+    if row is None:
+        return _heading(column, "rows")
+    unit = {"1": "", "fraction": " (%)"}.get(row.unit, f" ({row.unit})")
+    return row.label + unit
+
+
+def _cell(column: Any, value: Any, where: str) -> Cell:
+    if value is None or isinstance(value, str):
+        return Cell(DASH if value is None else value)
+    seeds = _numbers(value, where)
+    if isinstance(column, str) and column in QUANTITIES and QUANTITIES[column].unit == "fraction":
+        seeds = 100 * seeds
+    good = np.isfinite(seeds)
+    if seeds.ndim == 0:
+        return Cell(_shown(float(seeds)), value=float(seeds), lost=not good)
+    lost = said_lost(seeds)
+    if not good.any():
+        return Cell(lost, value=math.nan, lost=True)
+    mean = float(seeds[good].mean())
+    spread = f"± {_shown(float(seeds[good].std(ddof=1)), 2)}" if good.sum() > 1 else ""
+    return Cell(_shown(mean), ", ".join(filter(None, (spread, lost))), value=mean, lost=bool(lost))
+
+
+def _numbers(value: Any, where: str) -> np.ndarray:
+    """A number, or numbers (S,), as floats."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # a ragged list; a tensor that requires a gradient
+        array = np.array(None)
+    if array.dtype.kind not in "iuf" and array.size:
+        raise TypeError(f"{where}: expected a number, numbers, a text or None, got {short(value)}")
+    if array.ndim > 1 or not array.size:
+        raise ValueError(f"{where}: expected a number, or numbers of shape (S,), got shape {array.shape}")
+    return array.astype(np.float64)
+
+
+def _shown(value: float, digits: int = 3) -> str:
+    """As everywhere in the book; 100 * 0.07 is 7, whatever floating point makes of it."""
+    return "NaN" if math.isnan(value) else number(float(f"{value:.12g}"), digits)
+
+
+def _mark_best(cells: list[list[Cell]], k: int, direction: str, column: Any) -> None:
+    """Mark the best cells of column k, in place: what shows the same number is as good."""
+    found = [row[k] for row in cells if row[k].value is not None]
+    if not found:
+        raise ValueError(f"best: there is no number in the column {column!r}")
+    whole = [cell for cell in found if not cell.lost]
+    if whole:
+        chosen = (max if direction == "max" else min)(whole, key=lambda cell: cell.value)
+        for row in cells:
+            row[k] = replace(row[k], best=row[k].text == chosen.text and not row[k].lost and row[k].value is not None)
