@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedParameter
 
 # --- the backward pass ---
 
@@ -91,7 +91,7 @@ def plain_tensors() -> AbstractContextManager:
 
 def is_lazy(model: nn.Module) -> bool:
     """Whether a parameter has no shape yet."""
-    return any(isinstance(p, UninitializedTensorMixin) for p in model.parameters())
+    return any(isinstance(p, UninitializedParameter) for p in model.parameters())
 
 
 def is_compiled(model: nn.Module) -> bool:

@@ -26,12 +26,10 @@ MAY_IMPORT = {
     "private": {"torch"},
     "graph": {"torch", "private"},
     "parts": {"torch", "arguments", "graph", "private"},
-    "evaluate": {"numpy", "torch", "arguments", "measure", "parts"},
+    "evaluate": {"numpy", "torch", "arguments", "measure", "parts", "private"},
     "models": {"torch", "activations", "arguments"},
     "init": {"torch", "arguments", "evaluate", "theory"},
-    "probes": {
-        *("numpy", "torch", "arguments", "evaluate", "graph", "measure", "parts", "private", "record"),
-    },
+    "probes": {"numpy", "torch", "arguments", "evaluate", "graph", "measure", "parts", "private", "record"},
     "train": {"torch", "tqdm", "arguments", "data", "evaluate", "probes", "record"},
     "ensemble": {
         *("numpy", "torch", "tqdm", "arguments", "data", "evaluate", "init", "measure", "models", "parts", "probes"),

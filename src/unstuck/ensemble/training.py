@@ -34,10 +34,10 @@ from unstuck.train import (
     TEST_QUANTITIES,
     batches,
     check_quantities,
-    check_split,
     fit,
     is_silent,
     schedule_factor,
+    train_part,
 )
 
 MEMORY = 10**9
@@ -115,7 +115,7 @@ def fit_many(
 
     Raises ValueError for arguments that do not fit, TypeError for those of the wrong kind; a member is named.
     """
-    n = check_split(split)
+    n = len(train_part(split)[0])
     plan = _Plan(
         *_builder(shape_or_build, split, norm),
         split,

@@ -25,9 +25,7 @@ class Step:
     calls: dict[str, int] = field(default_factory=dict)  # module name: calls in this forward
     groups: Sequence[Group] = ()
     parameters: list[Tensor] = field(default_factory=list)  # with which its forward was computed
-    weights: measure.Tensors = field(
-        default_factory=lambda: measure.Tensors([])
-    )  # by layers, with norms as they were
+    weights: measure.Tensors = field(default_factory=lambda: measure.Tensors([]))  # the same by layers
     backward: int | None = None  # which backward pass was last seen to go through this step
     borrowed: bool = False  # whether its forward was computed with parameters that are not the model's own
 
