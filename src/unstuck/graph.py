@@ -52,7 +52,7 @@ def activation(node: Node) -> str | None:
     """The activation, as a function of PyTorch's, that made a node; or None."""
     name = kind(node)
     if name in ("Clamp", "ClampMin"):
-        return "clamp" if node._saved_min == 0 else None
+        return "clamp" if private.saved(node, "min") == 0 else None
     return ACTIVATIONS.get(name)
 
 
@@ -110,9 +110,11 @@ def _axis(node: Node, output: int, seen: set[tuple[Node, int]], depth: int) -> i
 def _moved(node: Node, name: str, axis: int, before: tuple[int, ...], here: tuple[int, ...]) -> int | None:
     """Where `axis` of a tensor of shape `before` lies behind a node that made the shape `here` of it."""
     if name == "Permute":
-        return [_signed(dim) % len(here) for dim in node._saved_dims].index(axis)
+        order = private.saved_axes(node, "dims", len(here))
+        return order.index(axis) if order else None
     if name == "Transpose":
-        pair = [_signed(dim) % len(here) for dim in (node._saved_dim0, node._saved_dim1)]
+        ends = [private.saved_axes(node, end, len(here)) for end in ("dim0", "dim1")]
+        pair = [end[0] for end in ends if end]
         return pair[1 - pair.index(axis)] if axis in pair else axis
     if name in ("View", "UnsafeView", "ReshapeAlias", "AsStrided"):
         inner = math.prod(before[axis + 1 :])
@@ -121,16 +123,10 @@ def _moved(node: Node, name: str, axis: int, before: tuple[int, ...], here: tupl
     more = len(here) - len(before)
     if more == 0:
         return axis
-    if not hasattr(node, "_saved_dim"):  # broadcast, or axes of size 1 left out
+    axes = private.saved_axes(node, "dim", max(len(here), len(before)))
+    if axes is None:  # broadcast, or axes of size 1 left out
         kept = [i for i, n in enumerate(before) if n != 1]
         return axis + more if more > 0 else kept.index(axis) if len(kept) == len(here) and axis in kept else None
-    dims = node._saved_dim if isinstance(node._saved_dim, tuple) else (node._saved_dim,)
-    dims = [_signed(dim) % max(len(here), len(before)) for dim in dims]
     if more > 0:  # unsqueeze, stack
-        return axis + sum(dim <= axis for dim in dims)
-    return None if axis in dims else axis - sum(dim < axis for dim in dims)
-
-
-def _signed(dim: int) -> int:
-    """A negative axis, which autograd keeps as an unsigned number."""
-    return dim - 2**64 if dim >= 2**63 else dim
+        return axis + sum(new <= axis for new in axes)
+    return None if axis in axes else axis - sum(left < axis for left in axes)

@@ -95,12 +95,10 @@ def bends(given: object, output: object, since: int) -> bool | None:
     x, y = next(tensors(given), None), output
     if not isinstance(y, Tensor) or not y.is_floating_point() or y.is_nested or y.layout != torch.strided:
         return False
-    if x is None and y.grad_fn is None:
-        return False  # called with keywords, which hooks of PyTorch's own kind do not see
     if x is not None and not _alike(x, y):
         return False
-    if y.grad_fn is None:
-        return _follows(x, y)
+    if y.grad_fn is None:  # x: None where it is called with keywords, which global hooks do not see
+        return None if x is None else _follows(x, y)
     made = graph.made_since({y.grad_fn}, since)
     kinds = {graph.kind(node) for node in made}
     if kinds & graph.ACROSS or graph.adds_to_its_input(y.grad_fn, made):
@@ -243,8 +241,9 @@ class UnitAxis:
         if kind not in self._kinds:
             first, last = issubclass(kind, CHANNELS_FIRST), issubclass(kind, CHANNELS_LAST)
             self._kinds[kind] = first if first or last else None
-        if self._kinds[kind] is not None:
-            self.first[ndim] = self._kinds[kind]
+        first_here = self._kinds[kind]
+        if first_here is not None:
+            self.first[ndim] = first_here
 
     def of(self, layer: str, a: Tensor, output: object = None) -> int:
         """The axis of the units of `a`, of at least two axes, which a layer put out as `output`."""

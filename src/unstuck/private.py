@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.nn.parameter import UninitializedParameter
 
 # --- the backward pass ---
 
@@ -51,6 +53,20 @@ def shape(node: Node, output: int) -> tuple[int, ...] | None:
     return tuple(outputs[output].shape) if output < len(outputs) else None
 
 
+def saved(node: Node, name: str) -> Any:
+    """What a function has kept of its arguments, by name; None where it keeps nothing of that name."""
+    return getattr(node, f"_saved_{name}", None)
+
+
+def saved_axes(node: Node, name: str, ndim: int) -> list[int] | None:
+    """The axes that a function has kept, counted from the front of `ndim`; None where there are none of that name."""
+    kept = saved(node, name)
+    if kept is None:
+        return None
+    kept = kept if isinstance(kept, tuple) else (kept,)
+    return [(axis - 2**64 if axis >= 2**63 else axis) % ndim for axis in kept]  # -1 is kept as an unsigned number
+
+
 def base(tensor: Tensor) -> Tensor | None:
     """The tensor that `tensor` is a view of; None if it is no view."""
     return tensor._base
@@ -71,6 +87,11 @@ def transform() -> str:
 def plain_tensors() -> AbstractContextManager:
     """Within it a tensor class of the user's own is not told what is done with it."""
     return torch._C.DisableTorchFunctionSubclass()
+
+
+def is_lazy(model: nn.Module) -> bool:
+    """Whether a parameter has no shape yet."""
+    return any(isinstance(p, UninitializedParameter) for p in model.parameters())
 
 
 def is_compiled(model: nn.Module) -> bool:

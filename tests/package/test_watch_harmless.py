@@ -363,7 +363,7 @@ def changing(model, before):
 
 READING = {"fill", "_fill", "_fill_updates", "read", "work_off", "_latest", "add_block", "_silence", "_last_fired"}
 """When these fail nothing can be read."""
-NOT_CALLED = {"keep", "why_nothing", "attach", "functions", "is_compiled"}
+NOT_CALLED = {"keep", "why_nothing", "attach", "functions", "is_compiled", "is_lazy"}
 """Of populations only, or before the first step."""
 ONCE = {"acts", "activation"}
 """Called in the first step only, as all of FunctionalActivations."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from itertools import takewhile
 
 import numpy as np
 import torch
@@ -66,8 +65,8 @@ class Stream:
         blocks, self.blocks = self.blocks, []
         found: dict[Key, list[Series]] = {}
         while blocks:
-            alike = list(takewhile(lambda block, keys=blocks[0][0]: block[0] is keys, blocks))
-            keys = alike[0][0]
+            keys = blocks[0][0]
+            alike = blocks[: next((i for i, block in enumerate(blocks) if block[0] is not keys), len(blocks))]
             steps = np.array([step for _, own, _ in alike for step in own])
             values = np.concatenate([block.detach().cpu().numpy() for *_, block in alike])  # (T, K) or (T, K, M)
             del blocks[: len(alike)]

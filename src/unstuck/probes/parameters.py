@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import compress
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class Step:
     calls: dict[str, int] = field(default_factory=dict)  # module name: calls in this forward
     groups: Sequence[Group] = ()
     parameters: list[Tensor] = field(default_factory=list)  # with which its forward was computed
-    weights: measure.Tensors | None = None  # the same by layers, with their norms as they were
+    weights: measure.Tensors = field(default_factory=lambda: measure.Tensors([]))  # the same by layers
     backward: int | None = None  # which backward pass was last seen to go through this step
     borrowed: bool = False  # whether its forward was computed with parameters that are not the model's own
 
@@ -147,7 +148,7 @@ class Updates:
 
     def _copy(self, step: Step) -> None:
         current = step.parameters
-        if [(p.shape, p.dtype, p.device) for p in self.copies] != [(p.shape, p.dtype, p.device) for p in current]:
+        if len(self.copies) != len(current) or not all(map(_alike, self.copies, current)):
             self.copies = [torch.empty_like(p) for p in current]
         torch._foreach_copy_(self.copies, current)  # cloning costs twice as much
 
@@ -179,30 +180,28 @@ class Updates:
         step, self.step = self.step, None
         if step is None:
             return
-        now = step.own()
         if self.plain:  # no plain step has come: what else may have come left nothing to compare with
-            if last or [p is not None and p._version for p in now] != self.versions:
+            if last or [p is not None and p._version for p in step.own()] != self.versions:
                 self.plain = False
                 self.missed.append(step.number)
             else:
                 self.step = step
             return
-        there = [
-            p is not None and (p.shape, p.dtype, p.device) == (old.shape, old.dtype, old.device)
-            for p, old in zip(now, self.copies, strict=True)
-        ]
-        if step.borrowed or not any(there):  # another model's, or none that is still there
+        if step.borrowed:  # its forward was computed with parameters that are not the model's
             self.missed.append(step.number)
             return
-        if not all(there):
-            step, now = self._reduced(step, now, there)
+        step = self._of_what_is_there(step)
+        now = [p for p in step.own() if p is not None]
+        if not now:
+            self.missed.append(step.number)
+            return
         moved = any(p is not q for p, q in zip(now, step.parameters, strict=True))
         moved = moved or [p._version for p in now] != self.versions
         if moved:
             torch._foreach_sub_(self.copies, now)
             difference = self.copies
         else:  # a loop that changes `.data` leaves no trace but the values
-            difference = torch._foreach_sub(self.copies, now)
+            difference = list(torch._foreach_sub(self.copies, now))
             moved = any(bool(norm != 0) for norm in measure.Tensors([difference]).norms)
         if moved:
             self.log.updates(step.number, step.layers, measure.Tensors(step.grouped(difference)), step.weights)
@@ -211,22 +210,27 @@ class Updates:
         else:
             self.step = step
 
-    def _reduced(self, step: Step, now: list, there: list[bool]) -> tuple[Step, list[Tensor]]:
-        """What is left of an open step when parts of the model have been replaced: layers that are there in full."""
+    def _of_what_is_there(self, step: Step) -> Step:
+        """An open step without the layers whose parameters have been replaced by others since."""
+        there = [p is not None and _alike(p, old) for p, old in zip(step.own(), self.copies, strict=True)]
+        if all(there):
+            return step
         layers = [all(group) for group in step.grouped(there)]
         for layer, keep in zip(step.layers, layers, strict=True):
             if not keep:
                 self.fail(f"the update of {layer!r}", LookupError(f"replaced after step {step.number}"))
         each = [keep for keep, (_, _, names) in zip(layers, step.groups, strict=True) for _ in names]
-
-        def kept(values: Sequence, which: Sequence[bool]) -> list:
-            return [value for value, keep in zip(values, which, strict=True) if keep]
-
-        left = Step(step.number, groups=kept(step.groups, layers), parameters=kept(step.parameters, each))
+        left = Step(
+            step.number, groups=list(compress(step.groups, layers)), parameters=list(compress(step.parameters, each))
+        )
         left.weights = measure.Tensors(left.grouped(left.parameters))
-        left.weights.norms = kept(step.weights.norms, layers)
-        self.copies, self.versions = kept(self.copies, each), kept(self.versions, each)
-        return left, kept(now, each)
+        left.weights.norms = list(compress(step.weights.norms, layers))
+        self.copies, self.versions = list(compress(self.copies, each)), list(compress(self.versions, each))
+        return left
+
+
+def _alike(p: Tensor, q: Tensor) -> bool:
+    return (p.shape, p.dtype, p.device) == (q.shape, q.dtype, q.device)
 
 
 def plain_rate(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> float | None:

@@ -17,8 +17,7 @@ from unstuck.arguments import instance, names, whole
 from unstuck.probes.watcher import Watcher
 from unstuck.record import Record, of_scope
 
-WATCHED = ("activation", "parameter", "gradient", "update")
-DEFAULT = of_scope(*WATCHED)
+DEFAULT = of_scope("activation", "parameter", "gradient", "update")
 """The quantities that a watch measures unless told otherwise: all that do not need a loss."""
 
 
@@ -72,10 +71,10 @@ def watch(
     given to `torch.compile`), TypeError for those of the wrong kind.
     """
     instance("model", model, nn.Module, "a torch.nn.Module")
-    quantities = names("quantities", quantities, of_scope(*WATCHED))
+    quantities = names("quantities", quantities, DEFAULT)
     every, window = whole("every", every), whole("window", window)
     instance("units", units, bool, "True or False")
-    if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in model.parameters()):
+    if private.is_lazy(model):
         raise ValueError("model: expected initialised parameters, got lazy ones; run one batch through it first")
     if private.is_compiled(model):
         raise ValueError(

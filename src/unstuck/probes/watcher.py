@@ -46,7 +46,11 @@ class Watcher:
     ):
         self.model, self.every, self.units = model, every, units
         self.chosen = None if layers is None else names("layers", layers, dict(model.named_modules()))
-        self.meta = {"every": every, "window": window, "kinds": {}, "unseen": [], "no_update": [], "failed": []}
+        self.kinds: dict[str, str] = {}
+        self.no_update: list[int] = []
+        self.failed: list[dict[str, str]] = []
+        self.meta = {"every": every, "window": window, "kinds": self.kinds, "unseen": [], "no_update": self.no_update}
+        self.meta["failed"] = self.failed
         self.log = Log(quantities, window)
         self.forwards = 0
         self.without: dict[str, int] = {}  # forwards that were no steps, by reason
@@ -55,7 +59,7 @@ class Watcher:
         self.measured = parts.Measured(chosen=layers is not None)
         self.unseen = FunctionalActivations(self.measured)
         self.gradients = Gradients(self.log, self.attempt)
-        self.updates = Updates(self.log, self.gradients, self.meta["no_update"], self.fail)
+        self.updates = Updates(self.log, self.gradients, self.no_update, self.fail)
         self.arrays: dict[tuple[int, str, str], Tensor] = {}
         self.handles: list = []
         self._look()
@@ -72,14 +76,14 @@ class Watcher:
 
     def fail(self, what: str, error: Exception) -> None:
         kind = type(error).__name__
-        known = [(entry["where"], entry["error"].split(":")[0]) for entry in self.meta["failed"]]
+        known = [(entry["where"], entry["error"].split(":")[0]) for entry in self.failed]
         if (what, kind) not in known:  # once: it may happen in every step
-            self.meta["failed"].append({"where": what, "error": f"{kind}: {error}"})
+            self.failed.append({"where": what, "error": f"{kind}: {error}"})
 
     def why_nothing(self) -> str:
         """A sentence that explains an empty record."""
-        if self.meta["failed"]:
-            return "{where} failed with {error}".format(**self.meta["failed"][0])
+        if self.failed:
+            return "{where} failed with {error}".format(**self.failed[0])
         if self.ended:
             return "its forwards were seen, but nothing in them that is asked for (record.meta may say more)."
         if self.forwards:
@@ -135,11 +139,12 @@ class Watcher:
         with private.plain_tensors():
             name = self.attempt("finding the activations", self.measured.leave, module, given, output)
             if name is not None:
-                self.attempt(f"the activation {name!r}", self._activation, name, module, output)
+                self.attempt(f"the activation {name!r}", self._activation, self.running, name, module, output)
             if not self.unseen.done:
                 self.attempt("functional activations", self.unseen.leave, module, output)
-            if module is self.model:
-                self._forward_ends(output)
+            if module is self.model and self.running is not None:
+                step, self.running = self.running, None
+                self._forward_ends(step, output)
 
     # --- an observed step ---
 
@@ -179,7 +184,7 @@ class Watcher:
         self.measured.look(parts.layers(self.model, chosen))
         self.groups = parts.parameters(self.model)
         for layer in (*self.measured.names(), *(layer for layer, _, _ in self.groups)):
-            self.meta["kinds"][layer] = type(modules[layer]).__name__
+            self.kinds[layer] = type(modules[layer]).__name__
         for name, module in modules.items():
             if isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.children()):
                 self.fail(f"the inside of {name!r}", TypeError("scripted code calls no hooks"))
@@ -194,7 +199,7 @@ class Watcher:
         if not (log.parameter or log.gradient or log.update):
             return
         step.groups = self.groups
-        step.parameters = step.own()
+        step.parameters = [p for p in step.own() if p is not None]
         if log.parameter or log.update:
             step.weights = measure.Tensors(step.grouped(step.parameters))
             _ = step.weights.norms  # while they are what they were
@@ -204,9 +209,9 @@ class Watcher:
     def _close(self, last: bool) -> None:
         self.updates.close(last=last)
 
-    def _activation(self, name: str, module: nn.Module, output) -> None:
+    def _activation(self, step: Step, name: str, module: nn.Module, output) -> None:
         """Reduce one output to its numbers."""
-        step, self.meta["kinds"][name] = self.running, type(module).__name__
+        self.kinds[name] = type(module).__name__
         layer, a = parts.call_name(name, step.calls), parts.measurable(output)
         if a is not None and (self.units or self.log.activation):
             axis = self.measured.axis.of(layer, a, output)
@@ -215,15 +220,14 @@ class Watcher:
             if self.units:
                 self.arrays[step.number, layer, "zero_fraction"] = signal.zeros
 
-    def _forward_ends(self, output) -> None:
-        step, self.running = self.running, None
+    def _forward_ends(self, step: Step, output) -> None:
         self.ended += 1
         self.attempt("the activations", self.log.end, step.number)
-        if step.weights is not None and self.log.parameter:
+        if step.groups and self.log.parameter:
             self.attempt("the parameters", self.log.parameters, step.number, step.layers, step.weights)
         if step.groups:
             self.attempt("marking the output", self.gradients.mark, step, output)
-        if step.weights is not None and self.log.update:
+        if step.groups and self.log.update:
             self.updates.step = step
 
     # --- the end ---
