@@ -22,11 +22,16 @@ MAY_IMPORT = {
     "unstuck.data": {"numpy", "torch", "unstuck.arguments"},
     "unstuck.ensemble": {"unstuck.ensemble.stacked", "unstuck.ensemble.training"},
     "unstuck.ensemble.stacked": {"torch", "unstuck.arguments", "unstuck.parts"},
-    "unstuck.ensemble.training": {
-        *("numpy", "torch", "tqdm", "unstuck.arguments", "unstuck.data", "unstuck.ensemble.stacked"),
-        *("unstuck.evaluate", "unstuck.init", "unstuck.measure", "unstuck.models", "unstuck.parts"),
-        *("unstuck.probes.log", "unstuck.record", "unstuck.train"),
+    "unstuck.ensemble.population": {
+        *("torch", "unstuck.data", "unstuck.ensemble.stacked", "unstuck.ensemble.trial", "unstuck.evaluate"),
+        *("unstuck.measure", "unstuck.parts", "unstuck.probes.log", "unstuck.record", "unstuck.train"),
     },
+    "unstuck.ensemble.training": {
+        *("numpy", "torch", "tqdm", "unstuck.arguments", "unstuck.data", "unstuck.ensemble.population"),
+        *("unstuck.ensemble.stacked", "unstuck.ensemble.trial", "unstuck.init", "unstuck.models"),
+        *("unstuck.record", "unstuck.train"),
+    },
+    "unstuck.ensemble.trial": {"torch", "unstuck.ensemble.stacked"},
     "unstuck.evaluate": {"numpy", "torch", "unstuck.arguments", "unstuck.measure", "unstuck.models", "unstuck.parts"},
     "unstuck.explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "traitlets"},
     "unstuck.init": {"torch", "unstuck.models", "unstuck.theory"},
