@@ -75,6 +75,10 @@ class Tensors:
     def __init__(self, groups: Iterable[Sequence[Tensor]], *, members: bool = False):
         self.groups, self.members = [list(group) for group in groups], members
 
+    def __sub__(self, other: Tensors) -> Tensors:
+        pairs = zip(self.groups, other.groups, strict=True)
+        return Tensors([[p - q for p, q in zip(*pair, strict=True)] for pair in pairs], members=self.members)
+
     @property
     def flat(self) -> list[Tensor]:
         """For each layer all its values in one axis: (n,) or (M, n)."""
@@ -87,7 +91,8 @@ class Tensors:
         tensors = [tensor for group in self.groups for tensor in group]
         tensors = [tensor if tensor.dtype.itemsize >= 4 else tensor.float() for tensor in tensors]
         if self.members:
-            found = iter([torch.linalg.vector_norm(t, dim=tuple(range(1, t.ndim)) or None) for t in tensors])
+            tensors = [t if t.ndim > 1 else t[:, None] for t in tensors]
+            found = iter([torch.linalg.vector_norm(t, dim=tuple(range(1, t.ndim))) for t in tensors])
         else:
             found = iter(torch._foreach_norm(tensors))  # all at once
         joined = [[next(found) for _ in group] for group in self.groups]

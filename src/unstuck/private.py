@@ -102,3 +102,8 @@ def is_compiled(model: nn.Module) -> bool:
 def parameter(module: nn.Module, name: str) -> Tensor | None:
     """A module's own parameter, whatever a parametrisation or pruning makes of its name; None if it is gone."""
     return module._parameters[name] if name in module._parameters else None  # noqa: SIM401 (a scripted module's)
+
+
+def has_hooks(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether hooks of its own may change the gradients before a step of this optimiser."""
+    return bool(optimizer._optimizer_step_pre_hooks)

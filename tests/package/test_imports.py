@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "train": {"torch", "tqdm", "arguments", "data", "evaluate", "probes", "record"},
     "ensemble": {
         *("numpy", "torch", "tqdm", "arguments", "data", "evaluate", "init", "measure", "models", "parts", "probes"),
-        *("record", "train"),
+        *("private", "record", "train"),
     },
     "plots": {"matplotlib", "numpy", "scipy", "activations", "arguments", "claims", "record"},
     "explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "traitlets", "arguments"},

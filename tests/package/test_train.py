@@ -330,6 +330,48 @@ def test_an_exception_leaves_no_hook_and_gives_the_mode_back(split, at, training
     assert hooks(model) == [] and all(module.training is training for module in model.modules())
 
 
+@pytest.mark.parametrize("where", ["loss_fn", "schedule", "each_step"])
+@pytest.mark.parametrize("quantities", [(), ("grad_norm", "act_mean", "update_ratio", "test_loss")])
+def test_an_interrupt_hands_over_the_rows_so_far(split, where, quantities):
+    def interrupted(function):
+        calls = []
+
+        def run(*args):
+            calls.append(1)
+            if len(calls) > 7:
+                raise KeyboardInterrupt
+            return function(*args)
+
+        return run
+
+    functions = {"loss_fn": cross_entropy, "schedule": lambda step: 1.0, "each_step": lambda step, model: None}
+    arguments = {
+        "steps": 20,
+        "batch_size": 25,
+        "lr": 0.1,
+        "quantities": tuple(q for q in quantities if q != "test_loss"),
+    }
+    if where != "loss_fn":  # which is called for the test loss, too
+        arguments["quantities"] = quantities
+    model, state = network().train(False), torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fit(model, split, **arguments, **{where: interrupted(functions[where])})
+    assert not model.training and hooks(model) == [] and torch.equal(torch.get_rng_state(), state)
+    record, whole = caught.value.record, fit(network(), split, **arguments)
+    assert set(record.quantities()) == {"loss", "accuracy", *arguments["quantities"]} and record.stopped is None
+    for quantity in record.quantities():
+        for layer in whole.layers(quantity):
+            (steps, values), (expected_steps, expected) = record.get(quantity, layer), whole.get(quantity, layer)
+            assert steps.tolist() == expected_steps.tolist()[: len(steps)]
+            assert values.tolist() == expected.tolist()[: len(values)]
+    seven = {"loss": 7, "act_mean": 7, "grad_norm": 7, "update_ratio": 7, "test_loss": 3}
+    eight = {"loss": 8, "act_mean": 8, "grad_norm": 8, "update_ratio": 8, "test_loss": 3}
+    expected = {"loss_fn": seven | {"act_mean": 8}, "schedule": seven, "each_step": eight}[where]
+    for quantity, count in expected.items():
+        if quantity in record.quantities():
+            assert len(record.get(quantity, record.layers(quantity)[0])[0]) == count, quantity
+
+
 def test_no_hook_remains_after_training(split):
     model = network()
     fit(model, split, steps=3, batch_size=10, lr=0.1, quantities=("act_mean", "grad_norm", "update_ratio"))

@@ -235,7 +235,7 @@ def _alike(p: Tensor, q: Tensor) -> bool:
 
 def plain_rate(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> float | None:
     """The learning rate of an optimiser that is plain gradient descent on `parameters`; None for any other."""
-    if type(optimizer) is not torch.optim.SGD:
+    if type(optimizer) is not torch.optim.SGD or private.has_hooks(optimizer):
         return None
     groups = optimizer.param_groups
     lrs = {group["lr"] for group in groups if not isinstance(group["lr"], Tensor)}

@@ -1,0 +1,251 @@
+"""`Population`: stacked networks in training, from their first step to their runs. Axes: M networks, N examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from unstuck import measure, parts
+from unstuck.data import Split
+from unstuck.ensemble.stacked import Stack
+from unstuck.ensemble.trial import LOCK
+from unstuck.evaluate import in_mode
+from unstuck.probes.log import Log
+from unstuck.record import Record, Run
+from unstuck.train import MOMENTUM, TEST_QUANTITIES, batches
+
+WINDOW = 10  # observed steps without firing that make a unit `dead`, as in `watch`
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as in PyTorch
+MEANS = {"sgd": 0, "momentum": 1, "adam": 2}  # running means of the gradient that an optimiser keeps
+
+Settings = Mapping[str, Any]
+Members = Mapping[int, Settings]  # by their places in the grid
+Trained = dict[int, Run]
+Advance = Callable[[int], object]  # is told of n steps taken
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the networks of a grid are made and trained; it can be sent to another process."""
+
+    build: Callable[[dict], nn.Module]  # from a member's settings
+    split: Split
+    steps: int
+    batch_size: int
+    optimizer: str
+    rates: list[float]  # what a learning rate is multiplied by in each step
+    clip: float | None
+    quantities: tuple[str, ...]
+    every: int
+    seed: int | None
+
+    def order(self, settings: Settings) -> int:
+        """The seed of the order in which a member sees the batches."""
+        return settings["seed"] if self.seed is None else self.seed
+
+    def batches(self, seed: int) -> Iterator[Tensor]:
+        return batches(len(self.split.x_train), self.batch_size, self.steps, seed)
+
+    def meta(self, stacked: bool | str) -> dict[str, Any]:
+        return {"every": self.every, "window": WINDOW, "stacked": stacked}
+
+
+class Population:
+    """Stacked members; `run` trains them into `runs`."""
+
+    def __init__(self, plan: Plan, members: Members, stacked: Stack, runs: Trained):
+        self.plan, self.stacked, self.runs = plan, stacked, runs
+        self.x, self.y = plan.split.x_train, plan.split.y_train
+        # those still training
+        self.members = [(i, settings, Record(meta=plan.meta(stacked=True))) for i, settings in members.items()]
+        self.orders = {seed: plan.batches(seed) for seed in map(plan.order, members.values())}
+        self.lr = torch.tensor([settings["lr"] for settings in members.values()], dtype=self.x.dtype)
+        self.parameters = [p for p in stacked.parameters() if p.requires_grad]
+        self.means = [[torch.zeros_like(p) for p in self.parameters] for _ in range(MEANS[plan.optimizer])]
+        self.log = Log(plan.quantities, WINDOW)
+        # as in `watch`: an update of plain descent is known before it is made
+        self.plain = plan.optimizer == "sgd" and set(self.log.update) == {measure.update_ratio}
+        self.layers = parts.parameters(stacked.body)
+        self.axes: dict[str, int] | None = None  # the activations and the axes of their units in one network
+
+    def run(self, advance: Advance) -> None:
+        """Train; also on an exception there are the runs so far."""
+        total, per_epoch = len(self.members), math.ceil(len(self.x) / self.plan.batch_size)
+        tested = [name for name in self.plan.quantities if name in TEST_QUANTITIES]
+        try:
+            self.stacked.train()
+            for step in range(self.plan.steps):
+                if self.members:
+                    self.step(step)
+                last = step + 1 == self.plan.steps
+                if self.members and tested and (last or (step + 1) % per_epoch == 0):
+                    self.test(step, tested)
+                advance(total)
+        finally:
+            self.leave(torch.ones(len(self.members), dtype=torch.bool))
+
+    def step(self, step: int) -> None:
+        observed = step % self.plan.every == 0
+        x, y = self.batch()  # (M, N, ...), (M, N)
+        logits = self.observed_forward(step, x) if observed else self.stacked(x)  # (M, N, K)
+        loss = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view_as(y).mean(dim=1)  # (M,)
+        if observed:
+            self.note(step, "loss", loss.detach())
+            self.note(step, "accuracy", (logits.argmax(dim=2) == y).float().mean(dim=1))
+        self.stacked.zero_grad()
+        finite = loss.detach().isfinite()
+        if finite.any():
+            loss[finite].sum().backward()
+        if not finite.all():
+            for m in (~finite).nonzero().flatten().tolist():
+                self.members[m][2].stopped = (step, f"the loss is {loss[m].item()}")
+            self.leave(~finite)
+        if not self.members:
+            return
+        if observed and self.log.gradient:
+            self.log.gradients(step, *self.grouped(lambda p: p.grad))
+        if self.plan.clip is not None:
+            self.clip(self.plan.clip)
+        if not (observed and self.log.update):
+            self.update(step)
+        elif self.plain:
+            layers, weights = self.grouped(lambda p: p.detach())
+            _, moved = self.grouped(lambda p: torch.zeros_like(p) if p.grad is None else p.grad)
+            moved.norms = [self.lr * self.plan.rates[step] * norm for norm in moved.norms]
+            self.log.updates(step, layers, moved, weights)
+            self.update(step)
+        else:
+            layers, before = self.grouped(lambda p: p.detach().clone())
+            self.update(step)
+            _, now = self.grouped(lambda p: p.detach())
+            self.log.updates(step, layers, now - before, before)
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """The next examples and labels of each network."""
+        index = {seed: next(order) for seed, order in self.orders.items()}
+        if len(index) == 1:
+            (mine,) = index.values()
+            x, y = self.x[mine], self.y[mine]
+            return x.expand(len(self.members), *x.shape), y.expand(len(self.members), -1)
+        mine = torch.stack([index[self.plan.order(settings)] for _, settings, _ in self.members])
+        return self.x[mine], self.y[mine]
+
+    def unit_axes(self, x: Tensor) -> dict[str, int]:
+        """The activations of a network with inputs x (N, ...), and the axes of their units, as `watch` finds them."""
+        model, calls, found = self.stacked.member(0).train(), {}, {}
+        measured = parts.Measured(chosen=False)
+        measured.look(parts.layers(model, None))
+
+        def leave(module: nn.Module, args: tuple, output: object) -> None:
+            name, a = measured.leave(module, args, output), parts.measurable(output)
+            if name is not None and a is not None:
+                layer = parts.call_name(name, calls)
+                found[layer] = measured.axis.of(layer, a, output)
+
+        for module in model.modules():
+            module.register_forward_pre_hook(lambda module, args: measured.enter(module))
+            module.register_forward_hook(leave)
+        with LOCK, torch.random.fork_rng(devices=[]):
+            model(x)
+        return found
+
+    def observed_forward(self, step: int, x: Tensor) -> Tensor:
+        """A forward in which every activation is measured."""
+        self.log.begin()
+        calls: dict[str, int] = {}
+        if self.axes is None:
+            self.axes = self.unit_axes(x[0]) if self.log.activation else {}
+
+        def see(name: str, module: nn.Module, args: tuple, output: object) -> None:
+            layer, a = parts.call_name(name, calls), parts.measurable(output)
+            if a is not None and layer in self.axes:
+                a, kind = a if a.ndim > 2 else a[:, None], getattr(module, "of", module)  # at least one row a network
+                signal = measure.Signal(a, kind=type(kind).__name__, unit_axis=1 + self.axes[layer], members=True)
+                self.log.see(layer, signal)
+
+        watched = {layer.split("#")[0] for layer in self.axes}
+        modules = [(name, module) for name, module in self.stacked.body.named_modules() if name in watched]
+        handles = [module.register_forward_hook(partial(see, name)) for name, module in modules]
+        try:
+            logits = self.stacked(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        self.log.end(step)
+        if self.log.parameter:
+            self.log.parameters(step, *self.grouped(lambda p: p.detach()))
+        return logits
+
+    def grouped(self, of: Callable[[Tensor], Tensor | None]) -> tuple[list[str], measure.Tensors]:
+        """Something of the parameters, layer by layer; layers that have none are left out."""
+        found = {layer: [of(getattr(module, name)) for name in own] for layer, module, own in self.layers}
+        found = {layer: [t for t in group if t is not None] for layer, group in found.items()}
+        found = {layer: group for layer, group in found.items() if group}
+        return list(found), measure.Tensors(found.values(), members=True)
+
+    def note(self, step: int, quantity: str, values: Tensor) -> None:
+        for (_, _, record), value in zip(self.members, values.tolist(), strict=True):
+            record.add(step, "", quantity, value)
+
+    @torch.no_grad()
+    def test(self, step: int, names: list[str], size: int = 500) -> None:
+        """The quantities of the test part."""
+        split, m, right, loss = self.plan.split, len(self.members), 0.0, 0.0
+        with in_mode(self.stacked, training=False):
+            for x, y in zip(split.x_test.split(size), split.y_test.split(size), strict=True):
+                logits, y = self.stacked(x.expand(m, *x.shape)), y.expand(m, -1)
+                right = right + (logits.argmax(dim=2) == y).sum(dim=1)
+                loss = loss + cross_entropy(logits.mT, y, reduction="none").sum(dim=1)
+        for name in names:
+            self.note(step, name, (right if name == "test_accuracy" else loss) / len(split.y_test))
+
+    @torch.no_grad()
+    def clip(self, limit: float) -> None:
+        """As `torch.nn.utils.clip_grad_norm_` does, the gradient of each network."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        total = measure.Tensors([gradients], members=True).norms[0]  # (M,)
+        scale = (limit / (total + 1e-6)).clamp(max=1)
+        for gradient in gradients:
+            gradient.mul_(_along(scale, gradient))
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """One step of the optimiser, each network at its own learning rate."""
+        rate, t = self.lr * self.plan.rates[step], step + 1
+        if self.plan.optimizer == "adam":
+            rate = rate / (1 - BETA1**t)
+        for k, p in enumerate(self.parameters):
+            if p.grad is None:
+                continue
+            direction = p.grad
+            if self.plan.optimizer == "momentum":
+                direction = self.means[0][k].mul_(MOMENTUM).add_(p.grad)
+            elif self.plan.optimizer == "adam":
+                first, second = self.means[0][k], self.means[1][k]
+                first.lerp_(p.grad, 1 - BETA1)
+                second.mul_(BETA2).addcmul_(p.grad, p.grad, value=1 - BETA2)
+                direction = first / second.sqrt().div_(math.sqrt(1 - BETA2**t)).add_(EPS)
+            p.addcmul_(direction, _along(rate, p), value=-1)
+
+    def leave(self, which: Tensor) -> None:
+        """The networks for which `which` (M,) is True are done: their runs are stored, the others go on."""
+        self.log.fill([record for _, _, record in self.members])
+        stay = ~which
+        for m, (i, settings, record) in enumerate(self.members):
+            if which[m]:
+                self.runs[i] = Run(dict(settings), record, self.stacked.member(m))
+        self.members = [member for member, on in zip(self.members, stay.tolist(), strict=True) if on]
+        self.lr, self.means = self.lr[stay], [[mean[stay] for mean in means] for means in self.means]
+        self.log.keep(stay)
+        self.stacked.keep(stay)
+
+
+def _along(values: Tensor, tensor: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (tensor.ndim - 1))  # (M,) to (M, 1, ...)
