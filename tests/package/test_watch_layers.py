@@ -198,6 +198,25 @@ def test_models_of_the_package_hide_nothing():
         assert record.meta["unseen"] == []
 
 
+def test_units_are_kept_also_where_nothing_of_them_is_recorded():
+    model = network()
+    with watch(model, quantities=("grad_norm",), units=True) as record:
+        train(model, steps=2)
+    assert set(record.arrays) == {(step, layer, "zero_fraction") for step in (0, 1) for layer in ("act1", "act2")}
+    assert record.quantities() == ["grad_norm"]
+
+
+def test_a_unit_that_is_only_ever_negative_fires():
+    model = nn.Sequential(nn.Linear(8, 3), nn.ELU())
+    with torch.no_grad():
+        model[0].bias.fill_(-50.0)
+    with watch(model) as record:
+        model(X)
+    assert record.last("act_mean", "1") < 0
+    assert record.last("dead", "1") == record.last("never_fired", "1") == record.last("zero_fraction", "1") == 0
+    assert not dead_units(model, X)["1"].any()
+
+
 # ------------------------------------------------------------------------------------- where the units lie
 
 
