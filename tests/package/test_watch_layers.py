@@ -175,6 +175,23 @@ def test_functional_activations_are_listed_under_their_module():
     assert unseen == {("", "relu"): 2, ("", "tanh"): 1, ("", "clamp"): 1, ("encoder", "gelu"): 1}
 
 
+@pytest.mark.parametrize(("low", "listed"), [(0, ["clamp"]), (-1, []), (torch.zeros(()), []), (torch.zeros(7), [])])
+def test_only_what_cuts_at_zero_is_listed_as_a_clamp(low, listed):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.act = nn.Linear(8, 7), nn.ReLU()
+
+        def forward(self, x):
+            return self.act(self.linear(x).clamp(min=low))
+
+    model = Model()
+    with watch(model) as record:
+        model(X)
+    assert [entry["function"] for entry in record.meta["unseen"]] == listed and record.meta["failed"] == []
+    assert set(dead_units(model, X)) == {"act"}
+
+
 def test_a_watched_module_that_ends_in_a_function_is_seen():
     class Block(nn.Module):
         def __init__(self):
