@@ -35,7 +35,7 @@ MAY_IMPORT = {
         *("numpy", "torch", "tqdm", "arguments", "data", "evaluate", "init", "measure", "models", "parts", "probes"),
         *("record", "train"),
     },
-    "plots": {"matplotlib", "numpy", "activations", "arguments", "claims", "record"},
+    "plots": {"matplotlib", "numpy", "scipy", "activations", "arguments", "claims", "record"},
     "explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "traitlets", "arguments"},
 }
 HEAVY = {"anywidget", "ipywidgets", "matplotlib", "numpy", "pandas", "scipy", "torch"}

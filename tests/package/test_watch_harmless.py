@@ -24,6 +24,7 @@ from watching import (
     manual_in_place,
     network,
     same,
+    sgd_step,
     state_of,
     train,
     values,
@@ -376,7 +377,10 @@ def small():
 
 
 def changing(model, before):
-    """Five steps; from the third on other activations, a layer of another width, and at last a pruned one."""
+    """Five steps; from the third on other activations, a layer of another width, and at last a pruned one.
+
+    Adam and plain descent take turns, whose updates are measured in two ways.
+    """
     left = []
     for step in range(5):
         before(step)
@@ -384,7 +388,8 @@ def changing(model, before):
             model[1], model[4], model[6] = nn.Sequential(Turned(), Cubed()), nn.Linear(7, 9), nn.Linear(9, 3)
         if step == 3:
             prune.identity(model[0], "weight")
-        left += train(model, steps=1)
+        optim = (torch.optim.Adam, torch.optim.SGD)[step % 2](model.parameters(), 0.1)
+        left.append(sgd_step(model, optim))
     return left
 
 

@@ -4,5 +4,3 @@ from unstuck.data.embedded import fashion, mnist
 from unstuck.data.generated import circle_and_cross, spirals
 from unstuck.data.preprocessing import standardise, whiten
 from unstuck.data.split import Split
-
-__all__ = ["Split", "circle_and_cross", "fashion", "mnist", "spirals", "standardise", "whiten"]

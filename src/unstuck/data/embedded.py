@@ -3,8 +3,6 @@
 `tools/build_data.py` made the files and shows where they come from; their licences lie beside them.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 
@@ -34,18 +32,7 @@ CHECKSUMS: dict[str, dict[str, str]] = {
 """SHA-256 of the bytes of every embedded array, in C order; `tools/build_data.py` verifies the same table."""
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
-CLOTHES = (
-    "T-shirt/top",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
+CLOTHES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
 def mnist() -> Split:
@@ -82,12 +69,8 @@ def checksum(array: np.ndarray) -> str:
 def _embedded(name: str, classes: tuple[str, ...], source: str) -> Split:
     arrays = _read(FOLDER / f"{name}.npz", CHECKSUMS[name])
     filled = arrays["test_filled"].tolist()
-    meta = {
-        "name": name,
-        "source": source,
-        "test_filled": dict(zip(classes, filled, strict=True)),
-        "test_official": len(arrays["y_test"]) - sum(filled),
-    }
+    by_class, official = dict(zip(classes, filled, strict=True)), len(arrays["y_test"]) - sum(filled)
+    meta = {"name": name, "source": source, "test_filled": by_class, "test_official": official}
     x_train, x_test = (torch.from_numpy(arrays[key]).unsqueeze(1).float().div_(255) for key in ("x_train", "x_test"))
     y_train, y_test = (torch.from_numpy(arrays[key]).long() for key in ("y_train", "y_test"))
     return Split(x_train, y_train, x_test, y_test, classes, meta)
@@ -101,10 +84,8 @@ def _read(path: Path, checksums: dict[str, str]) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise
     except Exception as error:  # zip, zlib, NumPy's header parser: each has its own
-        raise ValueError(
-            f"{path}: damaged: expected a readable .npz with {list(checksums)},"
-            f" got {type(error).__name__}: {error}; {cure}"
-        ) from error
+        expected, found = f"a readable .npz with {list(checksums)}", f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: damaged: expected {expected}, got {found}; {cure}") from error
     for key, expected in checksums.items():
         if (found := checksum(arrays[key])) != expected:
             raise ValueError(f"{path}: damaged: expected {key} with SHA-256 {expected}, got {found}; {cure}")

@@ -1,7 +1,5 @@
 """Generated data: images of circles and crosses, and points on spirals."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -9,6 +7,9 @@ import torch
 
 from unstuck.arguments import real, whole
 from unstuck.data.split import Split
+
+Part = tuple[np.ndarray, np.ndarray]
+"""Inputs and labels."""
 
 
 def circle_and_cross(
@@ -56,9 +57,7 @@ def spirals(n: int = 300, arms: int = 3, noise: float = 0.02, seed: int = 0, *, 
     return _split(train, test, tuple(f"arm {k}" for k in range(arms)), {"name": "spirals", **settings})
 
 
-def _figures(
-    n: int, size: int, noise: float, jitter: float, rng: np.random.Generator, centred: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _figures(n: int, size: int, noise: float, jitter: float, rng: np.random.Generator, centred: int) -> Part:
     """n images (n, 3, size, size) and labels (n,), circle first; the first `centred` are not jittered."""
     stroke = size / 16
     full = 0.35 * size
@@ -74,10 +73,7 @@ def _figures(
     to_circle = np.abs(np.hypot(u, v) - r)
     # Distance to a segment from -r to r; a cross is two of them, along the diagonals.
     along, across = np.abs(u + v) / math.sqrt(2), np.abs(u - v) / math.sqrt(2)
-    to_cross = np.minimum(
-        np.hypot(np.maximum(along - r, 0), across),
-        np.hypot(np.maximum(across - r, 0), along),
-    )
+    to_cross = np.minimum(np.hypot(np.maximum(along - r, 0), across), np.hypot(np.maximum(across - r, 0), along))
     distance = np.where(y[:, None, None] == 1, to_circle, to_cross)  # (n, size, size), in pixels
     ink = np.clip(stroke / 2 + 0.5 - distance, 0, 1)  # smooth over one pixel
     colour = np.array([0.1, 0.1, 0.3])[:, None, None]  # one for both: it must not give the class away
@@ -85,7 +81,7 @@ def _figures(
     return np.clip(x + noise * rng.standard_normal(x.shape), 0, 1), y
 
 
-def _spiral_points(n: int, arms: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _spiral_points(n: int, arms: int, noise: float, rng: np.random.Generator) -> Part:
     """n points (n, 2) and the arms (n,) they lie on."""
     y = np.arange(n) % arms
     r = rng.uniform(0.1, 1.0, n)
@@ -94,8 +90,6 @@ def _spiral_points(n: int, arms: int, noise: float, rng: np.random.Generator) ->
     return x + noise * rng.standard_normal(x.shape), y
 
 
-def _split(
-    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], classes: tuple[str, ...], meta: dict
-) -> Split:
+def _split(train: Part, test: Part, classes: tuple[str, ...], meta: dict) -> Split:
     arrays = [array for x, y in (train, test) for array in (x.astype(np.float32), y.astype(np.int64))]
     return Split(*map(torch.from_numpy, arrays), classes, meta)

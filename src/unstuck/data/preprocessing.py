@@ -1,7 +1,5 @@
 """Preprocessing, fitted on the training part alone: `standardise` and `whiten`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

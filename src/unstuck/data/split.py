@@ -59,10 +59,8 @@ class Split:
         if _dtype(y) != "int64":
             raise TypeError(f"y_{part}: expected int64, got {y.dtype}")
         if x.ndim not in (2, 4) or len(x) == 0 or x.shape[1:] != self.x_train.shape[1:]:
-            raise ValueError(
-                f"x_{part}: expected (N, D) or (N, C, Hi, Wi) with N > 0, both parts alike,"
-                f" got {tuple(x.shape)} beside x_train {tuple(self.x_train.shape)}"
-            )
+            expected, beside = "(N, D) or (N, C, Hi, Wi) with N > 0, both parts alike", tuple(self.x_train.shape)
+            raise ValueError(f"x_{part}: expected {expected}, got {tuple(x.shape)} beside x_train {beside}")
         if tuple(y.shape) != (len(x),):
             raise ValueError(f"y_{part}: expected one label an example, ({len(x)},), got {tuple(y.shape)}")
         low, high, k = int(y.min()), int(y.max()), len(self.classes)
@@ -82,10 +80,9 @@ class Split:
                 raise ValueError(f"{place}: expected an item an example, ({n}, ...), got {shape}")
 
     def __repr__(self) -> str:
-        return (
-            f"Split({self.meta.get('name', 'unnamed')}: {len(self.x_train):,} training and {len(self.x_test):,} test"
-            f" examples of shape {tuple(self.x_train.shape[1:])}, {len(self.classes)} classes)"
-        )
+        name, shape = self.meta.get("name", "unnamed"), tuple(self.x_train.shape[1:])
+        counts = f"{len(self.x_train):,} training and {len(self.x_test):,} test"
+        return f"Split({name}: {counts} examples of shape {shape}, {len(self.classes)} classes)"
 
     def numpy(self) -> Split:
         """The same Split in NumPy arrays, which are copies: changing them in place does not reach the tensors."""
@@ -129,15 +126,13 @@ class Split:
     def _cut(self, kept: np.ndarray, held: np.ndarray | None, **note: dict) -> Split:
         """Positions of training examples: `kept` ones, and those that become the test part (None: it stays)."""
 
-        def cut(train: Any, test: Any) -> tuple[Any, Any]:
-            return _take(train, kept), test if held is None else _take(train, held)
+        def cut(train: Any, test: Any) -> dict[str, Any]:
+            return {"train": _take(train, kept), "test": test if held is None else _take(train, held)}
 
-        x_train, x_test = cut(self.x_train, self.x_test)
-        y_train, y_test = cut(self.y_train, self.y_test)
+        x, y = cut(self.x_train, self.x_test), cut(self.y_train, self.y_test)
         meta = self.meta | note
-        for name in self.meta.get("per_example", ()):
-            meta[name] = dict(zip(("train", "test"), cut(meta[name]["train"], meta[name]["test"]), strict=True))
-        return Split(x_train, y_train, x_test, y_test, self.classes, meta)
+        meta |= {name: cut(**meta[name]) for name in meta.get("per_example", ())}
+        return Split(x["train"], y["train"], x["test"], y["test"], self.classes, meta)
 
 
 def _take(values: Any, index: np.ndarray) -> Any:

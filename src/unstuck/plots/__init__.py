@@ -5,65 +5,11 @@ Nothing here computes a diagnostic, knows torch or touches rcParams; the look is
 Each layer, each activation and each initialisation has one colour, the same in every figure.
 """
 
+from unstuck.plots.colours import AMBER, BAND, BLUE, GREEN, GREY, INK, MAROON, PAPER, PINE, PLUM, RUST, SKY, VIOLET
 from unstuck.plots.comparisons import activation, dots
 from unstuck.plots.curves import by_step, layer_curve, spread
 from unstuck.plots.distributions import histograms
 from unstuck.plots.maps import grid_map, unit_heatmap
 from unstuck.plots.panels import label_curves, panels, reference
-from unstuck.plots.style import (
-    AMBER,
-    BAND,
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    MAROON,
-    PALETTE,
-    PAPER,
-    PINE,
-    PLUM,
-    RUST,
-    SKY,
-    VIOLET,
-    axis_label,
-    healthy_band,
-    label_of,
-    layer_colour,
-    style_of,
-)
+from unstuck.plots.style import PALETTE, axis_label, healthy_band, label_of, layer_colour, style_of
 from unstuck.plots.tables import Table, table
-
-__all__ = [
-    "AMBER",
-    "BAND",
-    "BLUE",
-    "GREEN",
-    "GREY",
-    "INK",
-    "MAROON",
-    "PALETTE",
-    "PAPER",
-    "PINE",
-    "PLUM",
-    "RUST",
-    "SKY",
-    "VIOLET",
-    "Table",
-    "activation",
-    "axis_label",
-    "by_step",
-    "dots",
-    "grid_map",
-    "healthy_band",
-    "histograms",
-    "label_curves",
-    "label_of",
-    "layer_colour",
-    "layer_curve",
-    "panels",
-    "reference",
-    "spread",
-    "style_of",
-    "table",
-    "unit_heatmap",
-]

@@ -1,18 +1,17 @@
 """Comparisons: named results with their seeds, and an activation function beside its derivative."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from unstuck.arguments import names
-from unstuck.plots.curves import Colour, chosen_colours
-from unstuck.plots.drawing import Legend, add_legend, axes_of, centre_and_band, check_legend, edge, finite, note
+from unstuck.arguments import instance, names
+from unstuck.plots.colours import GREY, INK
+from unstuck.plots.curves import Colour, styles
+from unstuck.plots.drawing import Legend, add_legend, axes_of, centre_and_band, checked, edge, note
 from unstuck.plots.series import at_the_end, floats, labelled, said_lost
-from unstuck.plots.style import GREY, INK, axis_label, label_of, quantity_row, style_of
+from unstuck.plots.style import axis_label, label_of, style_of
 
 MARKERS = ("o", "s", "D", "^", "v")
 
@@ -39,26 +38,25 @@ def dots(
     A seed that is not finite is left out of mean and bar, and is counted beside its name. On a logarithmic axis mean
     and bar are those of the logarithm, and a zero is a triangle on the edge.
     """
-    row = quantity_row(quantity)
-    check_legend(legend)
-    rows = {name: _series(given, where, quantity) for name, (where, given) in _named(values).items()}
-    groups = [list(names("groups", group, values)) for group in groups]
+    log = checked(quantity, legend)
+    instance("values", values, Mapping, "{name: seeds}")
+    rows = {name: _series(given, where, quantity) for name, (where, given) in labelled(values, "values").items()}
+    groups = [names("groups", group, values) for group in groups]
     series = list(dict.fromkeys(key for each in rows.values() for key in each))
-    several = series != [""]
-    colours = chosen_colours(colour, series if several else rows)
+    looks = styles(colour, dict.fromkeys(key or name for name, each in rows.items() for key in each))
 
     ax = axes_of(ax)
-    if row.log:
+    if log:
         ax.set_xscale("log")
     apart = min(0.22, 0.7 / len(series))
     for y, (name, by_series) in enumerate(rows.items()):
         for key, seeds in by_series.items():
             k = series.index(key)
-            look = style_of(key, k) | colours[key] if several else style_of(name, y) | colours[name]
             at = y + apart * (k - (len(series) - 1) / 2)
-            _row(ax, seeds, at, look["color"], MARKERS[k % len(MARKERS)], size=18 if not several else 9, log=row.log)
-            if several:
-                note(ax, label_of(key), gid="series", marker=MARKERS[k % len(MARKERS)], color=look["color"])
+            marker, shade = MARKERS[k % len(MARKERS)], looks[key or name]["color"]
+            _row(ax, seeds, at, shade, marker, size=9 if key else 18, log=log)
+            if key:
+                note(ax, label_of(key), gid="series", marker=marker, color=shade)
     ax.set_yticks(range(len(rows)), [_name_and_lost(name, by_series) for name, by_series in rows.items()])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.grid(False, axis="y")
@@ -77,21 +75,15 @@ def activation(name: str, z: Any, f: Any, df: Any, *, ax: Axes | None = None, le
     z, f, df = floats(z, "z", ndim=1), floats(f, "f", ndim=1), floats(df, "df", ndim=1)
     if not len(z) == len(f) == len(df):
         raise ValueError(f"z, f, df: expected equal lengths, got {len(z)}, {len(f)}, {len(df)}")
-    check_legend(legend)
+    checked(None, legend, optional=True)
     ax = axes_of(ax)
     colour = style_of(name)["color"]
     ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     ax.axvline(0, color=GREY, linewidth=0.8, zorder=1)
-    ax.plot(z, finite(f), color=colour, label="$f(z)$")
-    ax.plot(z, finite(df), color=colour, linestyle=(0, (3, 1.5)), linewidth=1.6, label="$f\\,'(z)$")
+    ax.plot(z, np.ma.masked_invalid(f), color=colour, label="$f(z)$")
+    ax.plot(z, np.ma.masked_invalid(df), color=colour, linestyle=(0, (3, 1.5)), linewidth=1.6, label="$f\\,'(z)$")
     ax.set(xlabel="$z$", ylabel="$f(z)$, $f\\,'(z)$", title=label_of(name))
     return add_legend(ax, legend)
-
-
-def _named(values: Any) -> dict[str, tuple[str, Any]]:
-    if not isinstance(values, Mapping):
-        raise TypeError(f"values: expected {{name: seeds}}, got {type(values).__name__}")
-    return labelled(values, "values")
 
 
 def _series(given: Any, where: str, quantity: str) -> dict[str, np.ndarray]:
@@ -107,8 +99,7 @@ def _row(ax: Axes, seeds: np.ndarray, y: float, colour: str, marker: str, *, siz
         bar = np.abs([centre - low, high - centre])
         ax.errorbar(centre, [y], xerr=bar, color=colour, linewidth=2, marker="|", markersize=size, mew=2.5)
     if log and (seeds <= 0).any():
-        edge(ax, [y], "<", colour, side="left")
-        note(ax, "exactly 0", marker="<", color=INK)
+        edge(ax, np.array([y]), "<", colour, "exactly 0", left=True)
 
 
 def _name_and_lost(name: str, by_series: Mapping[str, np.ndarray]) -> str:
@@ -121,7 +112,7 @@ def _group_bars(ax: Axes, groups: list[list[str]], rows: list[str]) -> None:
     for k, group in enumerate(groups):
         at = [rows.index(name) for name in group]
         x = 1.02 + 0.025 * k
-        ax.plot([x, x], [min(at) - 0.25, max(at) + 0.25], color=INK, linewidth=4, solid_capstyle="butt",
-                clip_on=False, transform=ax.get_yaxis_transform())  # fmt: skip
+        look = {"color": INK, "linewidth": 4, "solid_capstyle": "butt", "clip_on": False}
+        ax.plot([x, x], [min(at) - 0.25, max(at) + 0.25], transform=ax.get_yaxis_transform(), **look)
     if groups:
         ax.text(1.02 + 0.025 * len(groups), 0.5, "not told apart", rotation=90, va="center", transform=ax.transAxes)

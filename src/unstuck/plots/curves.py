@@ -1,7 +1,5 @@
 """Curves: a quantity against the training step, layer by layer or over seeds, and through the layers of a network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -9,20 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import is_color_like
 
-from unstuck.arguments import choice, names, short
-from unstuck.plots.drawing import Legend, axes_of, centre_and_band, check_legend, draw, finish
-from unstuck.plots.series import Curves, is_network, labelled, layers_over_steps, over_steps, through_layers
-from unstuck.plots.style import (
-    GREY,
-    INK,
-    LINE_STYLES,
-    label_of,
-    layer_colour,
-    layer_kind,
-    layer_number,
-    quantity_row,
-    style_of,
-)
+from unstuck.arguments import instance, names, short
+from unstuck.plots.colours import GREY, INK
+from unstuck.plots.drawing import Legend, axes_of, centre_and_band, checked, draw, finish
+from unstuck.plots.series import Curves, floats, is_network, labelled, need, over_steps, runs_of, through_layers
+from unstuck.plots.style import LINE_STYLES, label_of, layer_colour, layer_kind, layer_number, style_of
 
 Band = Literal["range", "sd"]
 Colour = str | Mapping[str, str] | None
@@ -50,17 +39,27 @@ def by_step(
 
     Layers with the same number and another kind ("linear1", "norm1") differ in line style.
     """
-    row = quantity_row(quantity)
-    choice("band", band, ("range", "sd"))
-    check_legend(legend)
-    known, curves = layers_over_steps(values, "values", quantity, layers=layers, steps=steps)
+    log = checked(quantity, legend, band)
+    runs = runs_of(values, "values")
+    if runs is not None:
+        values = dict.fromkeys(runs[0].record.layers(quantity), runs)
+    instance("values", values, Mapping, "runs or {layer: array}")
+    given = labelled(values, "values", f"one layer with {quantity!r}")
+    known = list(given)
+    wanted = known if layers is None else names("layers", layers, known)
+    need(wanted, "layers", "one layer")
+    curves = {}
+    for layer in wanted:
+        where, series = given[layer]
+        series = series if runs is not None else np.atleast_2d(floats(series, where))
+        curves[layer] = over_steps(series, where, quantity, layer, steps)
     ax = axes_of(ax)
-    kinds = list(dict.fromkeys(layer_kind(layer) for layer in known))
+    kinds = list(dict.fromkeys(map(layer_kind, known)))
     for layer, series in curves.items():
         i = layer_number(layer, known.index(layer) + 1)
         dashes = LINE_STYLES[kinds.index(layer_kind(layer)) % len(LINE_STYLES)]
         style = {"color": layer_colour(i) if layer else INK, "linestyle": dashes}
-        draw(ax, series, style, label=layer or "_network", log=row.log, band=band)
+        draw(ax, series, style, label=layer or "_network", log=log, band=band)
     return finish(ax, quantity, "step", legend)
 
 
@@ -94,20 +93,18 @@ def spread(
     Raises:
         ValueError: runs that differ in more than their seed, in their steps, or in what was recorded.
     """
-    log = quantity is not None and quantity_row(quantity).log
-    choice("band", band, ("range", "sd"))
-    check_legend(legend)
+    log = checked(quantity, legend, band, optional=True)
     if isinstance(runs, Mapping) and label:
         raise ValueError(f"label: the mapping has labels of its own, got {label!r}")
     given = {
-        name or label: over_steps(series, where, quantity, layer=layer, steps=x, where="x")
+        name or label: over_steps(series, where, quantity, layer, x, "x")
         for name, (where, series) in labelled(runs, "runs", "one set of runs").items()
     }
-    colours = chosen_colours(colour, given)
+    drawn = sum(line.get_gid() == "curve" for line in getattr(ax, "lines", ()))
+    looks = styles(colour, given, drawn)
     ax = axes_of(ax)
-    drawn = sum(line.get_gid() == "curve" for line in ax.lines)
-    for position, (name, curves) in enumerate(given.items(), start=drawn):
-        draw(ax, curves, style_of(name, position) | colours[name], label=_counted(name, curves), log=log, band=band)
+    for name, curves in given.items():
+        draw(ax, curves, looks[name], label=_counted(name, curves), log=log, band=band)
     return finish(ax, quantity, "step", legend)
 
 
@@ -133,48 +130,43 @@ def layer_curve(
 
     A single network has its points in the layers' colours.
     """
-    row = quantity_row(quantity)
-    choice("band", band, ("range", "sd"))
-    check_legend(legend)
+    log = checked(quantity, legend, band)
     several = not is_network(values)
     given = labelled(values, "values", "one network") if several else {"": ("values", values)}
     networks = {name: through_layers(network, where, quantity, step) for name, (where, network) in given.items()}
-    colours = chosen_colours(colour, networks)
+    looks = styles(GREY if colour is None and not several else colour, networks)
     place, numbered = _places(list(dict.fromkeys(layer for layers, _ in networks.values() for layer in layers)))
 
     ax = axes_of(ax)
-    for k, (name, (layers, y)) in enumerate(networks.items()):
+    for name, (layers, y) in networks.items():
         x = np.array([place[layer] for layer in layers])
-        style = style_of(name, k) | {"marker": "o"} if several else {"color": GREY, "linestyle": "-"}
-        curves = Curves(x, y, np.zeros(len(y), dtype=bool))
-        label = label_of(name) or "_network"
-        draw(ax, curves, style | colours[name], label=label, log=row.log, band=band, ends=False)
+        look = looks[name] | ({"marker": "o"} if several else {"linestyle": "-"})
+        draw(ax, Curves(x, y), look, label=label_of(name) or "_network", log=log, band=band)
         if not several:
-            centre, _, _ = centre_and_band(y, row.log, band)
             dots = [layer_colour(layer_number(layer, place[layer])) for layer in layers]
-            ax.scatter(x, centre, c=dots, s=55, zorder=3)
-    if numbered and len(place) <= 12:
-        ax.set_xticks(list(place.values()))
-    elif not numbered:
+            ax.scatter(x, centre_and_band(y, log, band)[0], c=dots, s=55, zorder=3)
+    if not numbered:
         long = max(map(len, place)) * len(place) > 50
         ax.set_xticks(list(place.values()), list(place), **({"rotation": 35, "ha": "right"} if long else {}))
+    elif len(place) <= 12:
+        ax.set_xticks(list(place.values()))
     return finish(ax, quantity, "layer", legend)
 
 
-def chosen_colours(colour: Colour, labels: Iterable[str]) -> dict[str, dict[str, str]]:
-    """What the argument `colour` adds to the style of each label."""
+def styles(colour: Colour, labels: Iterable[str], start: int = 0) -> dict[str, dict[str, str]]:
+    """How each label is drawn: in its own style, or the next of `PALETTE` from `start`, or the colour chosen."""
     labels = list(labels)
     chosen = colour if isinstance(colour, Mapping) else {label: colour for label in labels if colour is not None}
-    names("colour", chosen, labels)
-    for each in chosen.values():
-        if not is_color_like(each):
-            raise ValueError(f"colour: expected a colour, got {short(each)}")
-    return {label: {"color": chosen[label]} if label in chosen else {} for label in labels}
+    for label in names("colour", chosen, labels):
+        if not is_color_like(chosen[label]):
+            raise ValueError(f"colour: expected a colour, got {short(chosen[label])}")
+    own = {label: style_of(label, position) for position, label in enumerate(labels, start)}
+    return {label: style | ({"color": chosen[label]} if label in chosen else {}) for label, style in own.items()}
 
 
 def _counted(name: str, curves: Curves) -> str:
     """A label, and how many of its runs ended early."""
-    lost = f"\n({curves.lost} of {len(curves.y)} stopped)" if curves.lost else ""
+    lost = f"\n({curves.stopped.sum()} of {len(curves.y)} stopped)" if curves.stopped.any() else ""
     return (label_of(name) + lost).strip() or "_runs"
 
 

@@ -1,7 +1,5 @@
 """Distributions: histograms of the values in each layer of each network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -12,8 +10,9 @@ from matplotlib.ticker import MaxNLocator
 
 from unstuck.arguments import choice, names, whole
 from unstuck.claims import number
+from unstuck.plots.colours import GREY
 from unstuck.plots.series import floats, need
-from unstuck.plots.style import GREY, label_of, layer_colour, layer_number
+from unstuck.plots.style import label_of, layer_colour, layer_number
 
 
 def histograms(
@@ -38,34 +37,32 @@ def histograms(
     need(names("values", values), "values", "one network")
     for name, layers in values.items():
         need(layers, f"values[{name!r}]", "one layer")
-    shape = len(values), max(len(layers) for layers in values.values())
-    if any(len(layers) != shape[1] for layers in values.values()):
-        raise ValueError(f"values: expected as many layers for each network, got {[len(v) for v in values.values()]}")
+    counts = [len(layers) for layers in values.values()]
+    if len(set(counts)) > 1:
+        raise ValueError(f"values: expected as many layers for each network, got {counts}")
     choice("share", share, ("row", "all", "panel"))
     whole("bins", bins)
-    grid = [
-        [floats(v, f"values[{name!r}][{layer!r}]").ravel() for layer, v in layers.items()]
+    rows, columns = len(counts), counts[0]
+    found = {
+        name: {layer: floats(given, f"values[{name!r}][{layer!r}]").ravel() for layer, given in layers.items()}
         for name, layers in values.items()
-    ]
+    }
     if axes is None:
-        size = plt.rcParams["figure.figsize"][0], 0.7 + 1.65 * shape[0]
-        _, axes = plt.subplots(*shape, figsize=size, squeeze=False)
+        size = plt.rcParams["figure.figsize"][0], 0.7 + 1.65 * rows
+        _, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     axes = np.asarray(axes, dtype=object)
-    if axes.size != shape[0] * shape[1]:
-        raise ValueError(f"axes: expected {shape[0]} x {shape[1]}, got {axes.shape}")
-    axes = axes.reshape(shape)
+    if axes.size != rows * columns:
+        raise ValueError(f"axes: expected {rows} x {columns}, got {axes.shape}")
+    axes = axes.reshape(rows, columns)
 
-    everything = [panel for row in grid for panel in row]
-    for r, (name, layers) in enumerate(values.items()):
-        for c, layer in enumerate(layers):
-            limits = _limits({"all": everything, "row": grid[r], "panel": [grid[r][c]]}[share])
+    everything = [panel for layers in found.values() for panel in layers.values()]
+    for r, (name, layers) in enumerate(found.items()):
+        for c, (layer, panel) in enumerate(layers.items()):
+            limits = _limits({"all": everything, "row": list(layers.values()), "panel": [panel]}[share])
             colour = layer_colour(layer_number(layer, c + 1))
-            _panel(
-                axes[r, c], grid[r][c], limits, bins, colour, heading=[layer] if r == 0 else [], narrow=shape[1] > 6
-            )
+            _panel(axes[r, c], panel, limits, bins, colour, heading="" if r else layer, narrow=columns > 6)
         axes[r, 0].set_ylabel(label_of(name))
-    bottom = axes[-1] if shape[1] <= 5 else [axes[-1, shape[1] // 2]]
-    for ax in bottom:
+    for ax in axes[-1] if columns <= 5 else [axes[-1, columns // 2]]:
         ax.set_xlabel(xlabel)
     return axes
 
@@ -80,17 +77,15 @@ def _limits(panels: list[np.ndarray]) -> tuple[float, float]:
     return min(low, 0.0) - margin, max(high, 0.0) + margin
 
 
-def _panel(ax: Axes, values: np.ndarray, limits, bins: int, colour: str, heading: list[str], narrow: bool) -> None:
+def _panel(ax: Axes, values: np.ndarray, limits, bins: int, colour: str, heading: str, narrow: bool) -> None:
     finite = values[np.isfinite(values)]
-    shown = finite[(finite != 0) & (finite >= limits[0]) & (finite <= limits[1])]
-    if len(shown):
-        counts, edges = np.histogram(shown, bins=bins, range=limits)
+    counts, edges = np.histogram(finite[finite != 0], bins=bins, range=limits)
+    if counts.any():
         ax.stairs(counts / counts.max(), edges, fill=True, color=colour)
-    lines = list(heading)
-    lines.append(f"sd {number(float(finite.std()), 2)}" if len(finite) else "")
+    spread = f"sd {number(float(finite.std()), 2)}" if len(finite) else ""
     zeros, lost = (finite == 0).sum() / len(values), 1 - len(finite) / len(values)
-    lines.append(f"{lost:.0%} not finite" if lost else f"{zeros:.0%} zeros" if zeros else "")
-    ax.set_title("\n".join(filter(None, lines)), fontsize="small", loc="center")
+    apart = f"{lost:.0%} not finite" if lost else f"{zeros:.0%} zeros" if zeros else ""
+    ax.set_title("\n".join(filter(None, (heading, spread, apart))), fontsize="small", loc="center")
     ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
     ax.set(xlim=limits, ylim=(0, 1.05), yticks=[])
     ax.grid(False)

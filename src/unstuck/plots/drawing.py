@@ -4,8 +4,6 @@ What is not finite is never drawn as if it were: a curve that ends there ends in
 logarithmic axis: it is a triangle on the edge.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any, Literal
 
@@ -15,23 +13,26 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from unstuck.arguments import choice, instance
+from unstuck.plots.colours import GREY, INK, PAPER
 from unstuck.plots.series import Curves
-from unstuck.plots.style import GREY, INK, PAPER, axis_label, healthy_band
-from unstuck.record import QUANTITIES
+from unstuck.plots.style import axis_label, healthy_band, quantity_row
 
 Legend = bool | Literal["inside", "below"]
 """Where a legend stands. True: beside the axes. "inside": in the axes, without the word on the band. "below": one for
 the whole figure, below its panels; it needs the constrained layout of the book's style. False: none."""
 
 
+def checked(quantity: str | None, legend: Legend, band: str = "range", optional: bool = False) -> bool:
+    """Whether the quantity's axis is logarithmic; a ValueError for what is no quantity, no place, no kind of band."""
+    choice("band", band, ("range", "sd"))
+    if not isinstance(legend, bool):
+        choice("legend", legend, ("inside", "below"))
+    return not (optional and quantity is None) and quantity_row(quantity).log
+
+
 def axes_of(ax: Axes | None) -> Axes:
     """The axes given, or those of a new figure."""
     return plt.subplots()[1] if ax is None else instance("ax", ax, Axes, "matplotlib Axes or None")
-
-
-def finite(values: np.ndarray) -> np.ndarray:
-    """`values` with NaN for what is not finite."""
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 def centre_and_band(y: np.ndarray, log: bool, band: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,70 +41,53 @@ def centre_and_band(y: np.ndarray, log: bool, band: str) -> tuple[np.ndarray, np
     if len(y) == 1:
         return y[0], y[0], y[0]
     shown = np.ma.masked_invalid(np.log10(y) if log else y)
-    centre = shown.mean(axis=0)
-    if band == "range":
-        low, high = shown.min(axis=0), shown.max(axis=0)
-    else:
+    low, centre, high = shown.min(axis=0), shown.mean(axis=0), shown.max(axis=0)
+    if band == "sd":
         sd = np.ma.filled(shown.std(axis=0, ddof=1), 0.0)  # of a single run: none
         low, high = centre - sd, centre + sd
     centre, low, high = (np.ma.filled(part, np.nan) for part in (centre, low, high))
     return (10**centre, 10**low, 10**high) if log else (centre, low, high)
 
 
-def draw(
-    ax: Axes, curves: Curves, style: dict, *, label: str, log: bool, band: str = "range", ends: bool = True
-) -> None:
-    """The mean of the runs with its band, crosses where runs end early, triangles where a logarithm has a zero.
-
-    `ends`: whether a run ends where it is not finite; else (through the layers) each such place gets a cross.
-    """
-    x, y = curves.x, curves.y
+def draw(ax: Axes, curves: Curves, style: dict, *, label: str, log: bool, band: str = "range") -> None:
+    """The mean of the runs with its band, crosses where runs end early, triangles where a logarithm has a zero."""
+    x, y, colour = curves.x, curves.y, style["color"]
     centre, low, high = centre_and_band(y, log, band)
     ax.plot(x, centre, **style, label=label, gid="curve")
     if np.issubdtype(x.dtype, np.integer):
         ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
-    colour = style["color"]
     if len(y) > 1:
         ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, zorder=1.5)
         text = "min to max" if band == "range" else "± 1 sd"
         note(ax, f"{text}, n = {len(y)}", gid="band", marker="s", color=GREY, alpha=0.35, markersize=11)
-    for run, stopped in zip(y, curves.stopped, strict=True):
-        good = np.flatnonzero(np.isfinite(run))
-        if ends and (stopped or not np.isfinite(run[-1])):
-            _cross(ax, x, run, good, colour, log)
-        elif not ends:
-            for k in np.flatnonzero(~np.isfinite(run)):
-                _cross(ax, x[k : k + 1], run[k : k + 1], [], colour, log)
-    if log and (y <= 0).any():
-        at = x[(y <= 0).any(axis=0)]
-        at = at[:: max(1, len(at) // 12)]
-        edge(ax, at, "v", colour)
-        note(ax, "exactly 0", marker="v", color=INK)
-
-
-def _cross(ax: Axes, x, run, good, colour: str, log: bool) -> None:
-    """A cross at the last finite value; on the lower edge where there is none to be shown."""
-    note(ax, "not finite", marker="X", color=INK)
-    if len(good) and (run[good[-1]] > 0 or not log):
-        ax.plot(x[good[-1]], run[good[-1]], "X", color=colour, markersize=10, markeredgecolor=PAPER, zorder=4)
+    if curves.stopped is None:
+        edge(ax, x[~np.isfinite(y).all(axis=0)], "X", colour, "not finite")
     else:
-        edge(ax, x[good[-1] if len(good) else 0], "X", colour)
+        for run in y[curves.stopped]:
+            _cross(ax, x, run, colour, log)
+    if log:
+        at = x[(y <= 0).any(axis=0)]
+        edge(ax, at[:: max(1, len(at) // 12)], "v", colour, "exactly 0")
 
 
-def edge(ax: Axes, at, marker: str, colour: str, side: Literal["bottom", "left"] = "bottom") -> None:
-    """Markers on an edge of the axes, at positions along it."""
-    bottom = side == "bottom"
-    place = (at, np.full(np.shape(at), 0.0)) if bottom else (np.full(np.shape(at), 0.0), at)
-    ax.plot(
-        *place,
-        marker,
-        color=colour,
-        markersize=9,
-        clip_on=False,
-        zorder=4,
-        markeredgecolor=PAPER,
-        transform=ax.get_xaxis_transform() if bottom else ax.get_yaxis_transform(),
-    )
+def _cross(ax: Axes, x: np.ndarray, run: np.ndarray, colour: str, log: bool) -> None:
+    """A cross at the last finite value; on the lower edge where there is none to be shown."""
+    last = max(np.flatnonzero(np.isfinite(run)), default=0)
+    if np.isfinite(run[last]) and (run[last] > 0 or not log):
+        note(ax, "not finite", marker="X", color=INK)
+        ax.plot(x[last], run[last], "X", color=colour, markersize=10, markeredgecolor=PAPER, zorder=4)
+    else:
+        edge(ax, x[[last]], "X", colour, "not finite")
+
+
+def edge(ax: Axes, at: np.ndarray, marker: str, colour: str, meaning: str, left: bool = False) -> None:
+    """Markers on the lower or the left edge of the axes, at positions (n,) along it, and what they mean."""
+    if len(at):
+        note(ax, meaning, marker=marker, color=INK)
+        place = (np.zeros(len(at)), at) if left else (at, np.zeros(len(at)))
+        transform = ax.get_yaxis_transform() if left else ax.get_xaxis_transform()
+        style = {"color": colour, "markersize": 9, "markeredgecolor": PAPER, "clip_on": False, "zorder": 4}
+        ax.plot(*place, marker, transform=transform, **style)
 
 
 def note(ax: Axes, label: str, *, gid: str = "note", **style) -> None:
@@ -112,9 +96,9 @@ def note(ax: Axes, label: str, *, gid: str = "note", **style) -> None:
         ax.plot([], [], linestyle="", label=label, gid=gid, **style)
 
 
-def name_axes(ax: Axes, xlabel: str | None = None, ylabel: str | None = None) -> None:
+def name_axes(ax: Axes, xlabel: str, ylabel: str | None) -> None:
     """Label the axes; of panels that share an axis, only the outer ones."""
-    if xlabel is not None and ax.xaxis.get_tick_params()["labelbottom"]:
+    if ax.xaxis.get_tick_params()["labelbottom"]:
         ax.set_xlabel(xlabel)
     if ylabel is not None and ax.yaxis.get_tick_params()["labelleft"]:
         ax.set_ylabel(ylabel)
@@ -124,16 +108,10 @@ def finish(ax: Axes, quantity: str | None, xlabel: str, legend: Legend) -> Axes:
     """Axis labels, scale and healthy band of a quantity on y, and the legend."""
     name_axes(ax, xlabel, None if quantity is None else axis_label(quantity))
     if quantity is not None:
-        if QUANTITIES[quantity].log:
+        if quantity_row(quantity).log:
             ax.set_yscale("log")
         healthy_band(ax, quantity)
     return add_legend(ax, legend)
-
-
-def check_legend(legend: Legend) -> None:
-    """A ValueError for what is no place of a legend."""
-    if not isinstance(legend, bool):
-        choice("legend", legend, ("inside", "below"))
 
 
 def add_legend(ax: Axes, legend: Legend) -> Axes:

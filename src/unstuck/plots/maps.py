@@ -1,21 +1,24 @@
 """Maps: the units of a layer over time, and a quantity over two settings of a grid."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from unstuck.arguments import choice, real, short
+from unstuck.plots.colours import BLUE, GREY, INK, MAROON, PAPER, RUST
 from unstuck.plots.drawing import axes_of, name_axes
-from unstuck.plots.series import floats, one_record, runs_of, steps_of
-from unstuck.plots.style import DIVERGING, INK, RUST, SEQUENTIAL, axis_label, label_of, quantity_row
+from unstuck.plots.series import floats, runs_of, steps_of
+from unstuck.plots.style import axis_label, label_of, quantity_row
 from unstuck.record import Runs
+
+BLUES = (PAPER, "#a9cbe6", BLUE, "#0b2a4a")
+SEQUENTIAL = LinearSegmentedColormap.from_list("unstuck", BLUES).with_extremes(bad=GREY, over=RUST)
+DIVERGING = LinearSegmentedColormap.from_list("unstuck2", (MAROON, RUST, "#e9b893", *BLUES)).with_extremes(bad=GREY)
 
 Scale = Literal["linear", "log"]
 
@@ -39,37 +42,28 @@ def unit_heatmap(
     Zero is the colour of the paper, what is not finite is grey. Fractions have the scale 0 to 1, values of both
     signs one that is symmetric about zero. A fraction of zeros of exactly 1, the unit did not fire at all, is rust.
     """
-    fraction = quantity_row(quantity).unit == "fraction"
-    record = one_record(values, "values")
-    if record is not None:
-        arrays = {step: a for (step, at, q), a in record.arrays.items() if at == layer and q == quantity}
-        if not arrays:
-            known = sorted({(at, q) for _, at, q in record.arrays})
+    fraction, silent = quantity_row(quantity).unit == "fraction", quantity == "zero_fraction"
+    runs = runs_of(values, "values")
+    if runs is not None:
+        if len(runs) > 1:
+            raise ValueError(f"values: expected one run, got {len(runs)}")
+        arrays = runs[0].record.arrays
+        steps = sorted(step for step, at, of in arrays if (at, of) == (layer, quantity))
+        if not steps:
+            known = sorted({(at, of) for _, at, of in arrays})
             raise ValueError(f"layer, quantity: no arrays for {(layer, quantity)}; there are {known}")
-        steps = sorted(arrays)
-        values = [arrays[step] for step in steps]
-    grid = floats(values, "values", ndim=2)
-    x = _increasing(steps_of(steps, len(grid)), "steps")
-    shown = np.ma.masked_invalid(grid)
-    top = 1.0 if fraction or not shown.any() else float(np.abs(shown).max())
-    signed = bool((shown.filled(0) < 0).any())
-    silent = quantity == "zero_fraction"
+        values = [arrays[step, layer, quantity] for step in steps]
+    grid = np.ma.masked_invalid(floats(values, "values", ndim=2))
+    x, y = cell_edges(_increasing(steps_of(steps, len(grid)), "steps")), np.arange(grid.shape[1] + 1) + 0.5
+    top = 1.0 if fraction or not grid.any() else float(np.abs(grid).max())
+    low, colours = (-top, DIVERGING) if (grid.filled(0) < 0).any() else (0.0, SEQUENTIAL)
+    look = {"cmap": colours, "vmin": low, "vmax": top - 1e-9 if silent else top}  # below 1: 1 itself is over it
 
     ax = axes_of(ax)
-    mesh = ax.pcolormesh(
-        cell_edges(x),
-        np.arange(grid.shape[1] + 1) + 0.5,
-        shown.T,
-        cmap=DIVERGING if signed else SEQUENTIAL,
-        vmin=-top if signed else 0.0,
-        vmax=top - 1e-9 if silent else top,  # just below 1, so that 1 itself is over it
-        rasterized=True,
-    )
-    _frame(ax)
+    label = axis_label(quantity) + (" (tip: all)" if silent else "")
+    _mesh(ax, x, y, grid, look, label=label, extend="max" if silent else "neither")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     name_axes(ax, "step", f"unit of {layer}" if layer else "unit")
-    label = axis_label(quantity) + (" (tip: all)" if silent else "")
-    ax.figure.colorbar(mesh, ax=ax, label=label, pad=0.02, extend="max" if silent else "neither")
     return ax
 
 
@@ -114,43 +108,35 @@ def grid_map(
     else:
         array, x_values, y_values = floats(values, "values"), _listed(x, "x"), _listed(y, "y")
         if array.ndim not in (2, 3) or array.shape[:2] != (len(x_values), len(y_values)):
-            raise ValueError(
-                f"values: expected shape ({len(x_values)}, {len(y_values)}) or with seeds last, got {array.shape}"
-            )
+            shape = len(x_values), len(y_values)
+            raise ValueError(f"values: expected shape {shape} or with seeds last, got {array.shape}")
         array = array.reshape(*array.shape[:2], -1)
     sides = _Side(x_values, "x", xscale), _Side(y_values, "y", yscale)
-    lost = (~np.isfinite(array)).sum(axis=2)
+    seeds, lost = array.shape[2], (~np.isfinite(array)).sum(axis=2)
     mean = np.ma.masked_invalid(array).mean(axis=2)
-    low, high = _colour_limits(limits, mean, fraction)
+    look = _colour_limits(limits, mean, fraction)
 
     ax = axes_of(ax)
-    colours = SEQUENTIAL.with_extremes(bad=RUST, under=SEQUENTIAL(0.0), over=SEQUENTIAL(1.0))
-    mesh = ax.pcolormesh(*(side.edges for side in sides), mean.T, cmap=colours, vmin=low, vmax=high, rasterized=True)
-    ground = mesh.to_rgba(mean)  # (X, Y, 4)
-    for i, j in np.argwhere(lost) if array.shape[2] > 1 else ():
-        style = {"ha": "center", "va": "center", "fontsize": "small", "color": _readable_on(ground[i, j])}
-        ax.text(sides[0].centres[i], sides[1].centres[j], str(lost[i, j]), **style)
+    label = None if not colourbar else axis_label(quantity) if quantity is not None else ""
+    if colourbar and lost.any():
+        label = f"{label}\n(digits: lost of {seeds} seeds; rust: all)" if seeds > 1 else f"{label}\n(rust: lost)"
+    look["cmap"] = SEQUENTIAL.with_extremes(bad=RUST, under=SEQUENTIAL(0.0), over=SEQUENTIAL(1.0))
+    ground = _mesh(ax, sides[0].edges, sides[1].edges, mean, look, label=label).to_rgba(mean)  # (X, Y, 4)
+    for i, j in np.argwhere(lost) if seeds > 1 else ():
+        place, colour = (sides[0].centres[i], sides[1].centres[j]), _readable_on(ground[i, j])
+        ax.text(*place, str(lost[i, j]), ha="center", va="center", fontsize="small", color=colour)
     for side in sides:
         side.dress(ax)
-    _frame(ax)
     if runs is not None:
         name_axes(ax, x, y)
-    if colourbar:
-        label = axis_label(quantity) if quantity is not None else ""
-        if lost.any():
-            seeds = array.shape[2]
-            label += f"\n(digits: lost of {seeds} seeds; rust: all)" if seeds > 1 else "\n(rust: lost)"
-        ax.figure.colorbar(mesh, ax=ax, label=label.strip(), pad=0.02)
     return ax
 
 
 def cell_edges(centres: np.ndarray, log: bool = False) -> np.ndarray:
     """The T + 1 borders of cells around increasing centres (T,): halfway, in the logarithm if `log`."""
     at = np.log(centres) if log else np.asarray(centres, dtype=np.float64)
-    if len(at) == 1:
-        edges = at[0] + np.array([-0.5, 0.5])
-    else:
-        edges = np.concatenate([[1.5 * at[0] - 0.5 * at[1]], (at[1:] + at[:-1]) / 2, [1.5 * at[-1] - 0.5 * at[-2]]])
+    half = np.diff(at) / 2 if len(at) > 1 else np.array([0.5])
+    edges = np.concatenate([[at[0] - half[0]], at[:-1] + half[: len(at) - 1], [at[-1] + half[-1]]])
     return np.exp(edges) if log else edges
 
 
@@ -159,26 +145,33 @@ class _Side:
 
     def __init__(self, values: list, name: str, scale: str):
         self.name, self.scale = name, choice(f"{name}scale", scale, ("linear", "log"))
-        self.texts: list[str] | None = None
-        if _numeric(values):
-            self.centres = _increasing(floats(values, name, ndim=1), name)
-            if scale == "log" and self.centres[0] <= 0:
-                raise ValueError(f"{name}scale: a logarithmic axis has no place for {self.centres[0]:g}")
-        elif scale == "log":
+        self.texts = None if _numeric(values) else [label_of(str(value)) for value in values]
+        if self.texts and scale == "log":
             raise ValueError(f"{name}scale: texts have no logarithm, got {short(values)}")
-        else:
-            self.texts, self.centres = [label_of(str(value)) for value in values], np.arange(len(values))
+        self.centres = _increasing(floats(range(len(values)) if self.texts else values, name, ndim=1), name)
+        if scale == "log" and self.centres[0] <= 0:
+            raise ValueError(f"{name}scale: a logarithmic axis has no place for {self.centres[0]:g}")
         self.edges = cell_edges(self.centres, log=scale == "log")
 
     def dress(self, ax: Axes) -> None:
         """Scale, limits and, where there are few values, a tick at each."""
-        ax.set(**{f"{self.name}scale": self.scale})
         top_down = self.texts is not None and self.name == "y"
+        ax.set(**{f"{self.name}scale": self.scale})
         ax.set(**{f"{self.name}lim": self.edges[[-1, 0] if top_down else [0, -1]]})
-        if self.texts is not None or len(self.centres) <= 6:
-            axis = getattr(ax, f"{self.name}axis")
+        if self.texts or len(self.centres) <= 6:
+            axis = ax.xaxis if self.name == "x" else ax.yaxis
             axis.set_ticks(self.centres, self.texts or [f"{value:.3g}" for value in self.centres])
             axis.set_minor_locator(NullLocator())
+
+
+def _mesh(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, look: dict, label: str | None, **bar: str):
+    """Cells (X, Y) between borders x (X + 1,) and y (Y + 1,), with a colour bar unless its label is None."""
+    mesh = ax.pcolormesh(x, y, values.T, rasterized=True, **look)
+    ax.grid(False)
+    ax.spines[:].set_visible(True)
+    if label is not None:
+        ax.figure.colorbar(mesh, ax=ax, label=label.strip(), pad=0.02, **bar)
+    return mesh
 
 
 def _of_runs(runs: Runs, x: Any, y: Any, quantity: str | None, layer: str | None) -> tuple[np.ndarray, list, list]:
@@ -190,16 +183,12 @@ def _of_runs(runs: Runs, x: Any, y: Any, quantity: str | None, layer: str | None
     choice("y", y, [axis for axis in axes if axis != x])
     if runs.shape != tuple(map(len, axes.values())):
         raise ValueError(f"values: expected every pair of {x} and {y} with every seed, got {runs!r} with gaps")
-    order = list(axes)
-    array = np.moveaxis(runs.last(quantity, layer), (order.index(x), order.index(y)), (0, 1))
-    array = array.reshape(*array.shape[:2], -1)
-    found = []
-    for k, name in enumerate((x, y)):
-        values = axes[name]
-        rank = np.argsort(values) if _numeric(values) else np.arange(len(values))
-        array = np.take(array, rank, axis=k)
-        found.append([values[i] for i in rank])
-    return array, *found
+    ranks = [np.argsort(axes[name]) if _numeric(axes[name]) else np.arange(len(axes[name])) for name in (x, y)]
+    array = np.moveaxis(runs.last(quantity, layer), [list(axes).index(name) for name in (x, y)], (0, 1))[
+        np.ix_(*ranks)
+    ]
+    found = [[axes[name][i] for i in rank] for name, rank in zip((x, y), ranks, strict=True)]
+    return array.reshape(*array.shape[:2], -1), *found
 
 
 def _listed(values: Any, name: str) -> list:
@@ -218,28 +207,19 @@ def _increasing(x: np.ndarray, name: str) -> np.ndarray:
     return x
 
 
-def _colour_limits(limits: Any, mean: np.ma.MaskedArray, fraction: bool) -> tuple[float, float]:
-    if limits is not None:
-        if np.shape(limits) != (2,):
-            raise ValueError(f"limits: expected (low, high), got {short(limits)}")
-        low = real("limits", limits[0])
-        return low, real("limits", limits[1], above=low)
-    if fraction or not mean.count():
-        return 0.0, 1.0
-    return float(mean.min()), float(mean.max())
+def _colour_limits(limits: Any, mean: np.ma.MaskedArray, fraction: bool) -> dict[str, Any]:
+    if limits is None:
+        limits = (0.0, 1.0) if fraction or not mean.count() else (mean.min(), mean.max())
+    elif np.shape(limits) != (2,):
+        raise ValueError(f"limits: expected (low, high), got {short(limits)}")
+    else:
+        real("limits", limits[1], above=real("limits", limits[0]))
+    return {"vmin": float(limits[0]), "vmax": float(limits[1])}
 
 
 def _readable_on(colour: np.ndarray) -> str:
     """White or ink, whichever has the greater contrast (WCAG 2) with a colour (RGBA)."""
-
-    def luminance(rgb: Any) -> float:
-        c = np.array(rgb)
-        return float(np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
-
-    ground = luminance(colour[:3]) + 0.05
-    return "white" if 1.05 / ground > ground / (luminance(to_rgb(INK)) + 0.05) else INK
-
-
-def _frame(ax: Axes) -> None:
-    ax.grid(False)
-    ax.spines[:].set_visible(True)
+    c = np.array([colour[:3], to_rgb(INK)])
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    ground, ink = linear @ [0.2126, 0.7152, 0.0722] + 0.05  # luminances
+    return "white" if 1.05 / ground > ground / ink else INK

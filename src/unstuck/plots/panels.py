@@ -1,7 +1,5 @@
 """What makes several curves one figure: a panel a setting, reference lines, names at the curves."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
@@ -9,8 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from unstuck.arguments import instance, names, real, whole
+from unstuck.plots.colours import INK
 from unstuck.plots.series import need
-from unstuck.plots.style import INK, label_of
+from unstuck.plots.style import label_of
 
 
 def panels(
@@ -49,16 +48,14 @@ def reference(ax: Axes, text: str = "", *, x: float | None = None, y: float | No
     if (x is None) == (y is None):
         raise ValueError(f"x, y: give exactly one, got x={x}, y={y}")
     at = real("x", x) if y is None else real("y", y)
-    style = {"color": colour, "linestyle": ":", "linewidth": 1.3, "zorder": 1.8, "gid": "reference"}
-    write = {"textcoords": "offset points", "color": colour, "fontsize": "small"}
+    line = {"color": colour, "linestyle": ":", "linewidth": 1.3, "zorder": 1.8, "gid": "reference"}
+    word = {"textcoords": "offset points", "color": colour, "fontsize": "small", "ha": "right"}
     if y is None:
-        ax.axvline(at, **style)
-        ax.annotate(
-            text, (at, 1), (-2, -3), xycoords=ax.get_xaxis_transform(), ha="right", va="top", rotation=90, **write
-        )
+        ax.axvline(at, **line)
+        ax.annotate(text, (at, 1), (-2, -3), xycoords=ax.get_xaxis_transform(), va="top", rotation=90, **word)
     else:
-        ax.axhline(at, **style)
-        ax.annotate(text, (1, at), (-3, 2), xycoords=ax.get_yaxis_transform(), ha="right", va="bottom", **write)
+        ax.axhline(at, **line)
+        ax.annotate(text, (1, at), (-3, 2), xycoords=ax.get_yaxis_transform(), va="bottom", **word)
     return ax
 
 
@@ -69,42 +66,21 @@ def label_curves(ax: Axes) -> Axes:
     little as keeps it off its neighbours, and a line in the curve's colour leads to it.
     """
     instance("ax", ax, Axes, "matplotlib Axes")
-    lines = [line for line in ax.lines if not line.get_label().startswith("_") and _is_curve(line)]
+    lines = [line for line in ax.lines if not line.get_label().startswith("_") and len(line.get_xdata())]
     need(lines, "ax", "one curve with a label")
     if ax.get_legend() is not None:
         ax.get_legend().remove()
     ax.figure.draw_without_rendering()  # limits and layout, which the places of the labels depend on
-    ends = [(line, *_end(ax, line)) for line in lines]
-    tall = ax.get_window_extent().height
+    ends = np.array([_end(ax, line) for line in lines])  # (n, 2)
     size = plt.rcParams["font.size"] * 0.9
-    inches = size * 1.25 / 72 * ax.figure.dpi / tall  # a line of text, in heights of the axes
-    heights = np.array([inches * (line.get_label().count("\n") + 1) for line, *_ in ends])
-    middles = _apart(np.array([end[2] for end in ends]), heights)
-    for (line, x, y), middle in zip(ends, middles, strict=True):
-        ax.annotate(
-            line.get_label(),
-            (x, y),
-            (1.04, middle),
-            xycoords="axes fraction",
-            textcoords="axes fraction",
-            va="center",
-            fontsize=size,
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": line.get_color(),
-                "linestyle": line.get_linestyle(),
-                "linewidth": 1.4,
-                "relpos": (0, 0.5),
-                "shrinkA": 2,
-                "shrinkB": 0,
-            },
-        )
+    row = size * 1.25 / 72 * ax.figure.dpi / ax.get_window_extent().height  # of text, in heights of the axes
+    middles = _apart(ends[:, 1], np.array([row * (line.get_label().count("\n") + 1) for line in lines]))
+    place = {"xycoords": "axes fraction", "textcoords": "axes fraction", "annotation_clip": False, "va": "center"}
+    leader = {"arrowstyle": "-", "linewidth": 1.4, "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 0}
+    for line, end, middle in zip(lines, ends, middles, strict=True):
+        look = leader | {"color": line.get_color(), "linestyle": line.get_linestyle()}
+        ax.annotate(line.get_label(), end, (1.04, middle), fontsize=size, arrowprops=look, **place)
     return ax
-
-
-def _is_curve(line) -> bool:
-    return line.get_gid() not in ("note", "band") and len(line.get_xdata()) > 0
 
 
 def _end(ax: Axes, line) -> tuple[float, float]:
@@ -120,18 +96,13 @@ def _end(ax: Axes, line) -> tuple[float, float]:
 def _apart(wanted: np.ndarray, heights: np.ndarray) -> np.ndarray:
     """Middles (n,) between 0 and 1 as near to the wanted ones as lets texts of these heights not overlap.
 
-    With each text's own place in a stack taken off, the middles need only be increasing: isotonic regression, by
-    pooling adjacent violators.
+    With each text's own place in a stack taken off, the middles need only be increasing: isotonic regression.
     """
+    from scipy.optimize import isotonic_regression  # here, because importing it takes longer than everything else
+
     order = np.argsort(wanted, kind="stable")
     stack = np.cumsum(heights[order]) - heights[order] / 2
-    blocks: list[list[float]] = []  # mean and size
-    for value in wanted[order] - stack:
-        blocks.append([value, 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (a, m), (b, n) = blocks[-2:]
-            blocks[-2:] = [[(a * m + b * n) / (m + n), m + n]]
-    pooled = np.repeat([mean for mean, _ in blocks], [int(n) for _, n in blocks])
+    free = isotonic_regression(wanted[order] - stack).x
     middles = np.empty(len(wanted))
-    middles[order] = np.clip(pooled, 0, max(0.0, 1 - heights.sum())) + stack
+    middles[order] = np.clip(free, 0, max(0.0, 1 - heights.sum())) + stack
     return middles

@@ -4,31 +4,27 @@ A Record, a Run, Runs and lists of either are runs; everything else is an array.
 Runs that share one row or band may differ in their seed alone: a mean over learning rates would be one of nothing.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from unstuck.arguments import names, short
+from unstuck.arguments import instance, names, short
 from unstuck.record import Record, Run, Runs
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Runs drawn as one: x (T,), y (S, T) with a run a row, and which of the S ended early."""
+    """Runs drawn as one: x (T,), y (S, T) with a run a row, and which of the S ended early.
+
+    `stopped` is None through the layers of networks: there a run has no end.
+    """
 
     x: np.ndarray
     y: np.ndarray
-    stopped: np.ndarray
-
-    @property
-    def lost(self) -> int:
-        """How many runs stopped, or end in what is not finite."""
-        return int((self.stopped | ~np.isfinite(self.y[:, -1])).sum())
+    stopped: np.ndarray | None = None
 
 
 # what is given ------------------------------------------------------------------------------------------------
@@ -37,9 +33,7 @@ class Curves:
 def floats(values: Any, name: str, ndim: int | None = None) -> np.ndarray:
     """`values` as an array of at least one number, what is masked as NaN."""
     try:
-        if isinstance(values, np.ma.MaskedArray):
-            values = values.astype(np.float64).filled(np.nan)
-        array = np.asarray(values, dtype=np.float64)
+        array = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires a gradient
         raise TypeError(f"{name}: expected numbers, got {short(values)} ({error})") from error
     if array.size == 0:
@@ -78,70 +72,39 @@ def runs_of(values: Any, name: str, may_vary: Sequence[str] = ("seed",)) -> Runs
         ValueError: the runs differ in a setting that is not among `may_vary`.
         TypeError: the list holds something else too.
     """
-    if isinstance(values, Record | Run):
-        values = [values]
+    values = [values] if isinstance(values, Record | Run) else values
     if not isinstance(values, Sequence) or not any(isinstance(each, Record | Run) for each in values):
         return None
-    other = [each for each in values if not isinstance(each, Record | Run)]
-    if other:
-        raise TypeError(f"{name}: expected Records and Runs only, got {short(other[0])} among them")
+    for each in values:
+        instance(name, each, (Record, Run), "Records and Runs only")
     runs = Runs(each if isinstance(each, Run) else Run({}, each) for each in values)
     varied = [setting for setting in runs.axes if setting not in may_vary]
     if varied:
-        raise ValueError(
-            f"{name}: expected runs that differ in {' and '.join(may_vary)} alone, these differ in "
-            f"{' and '.join(varied)}; choose with where(), or give {{label: runs.where(...)}}"
-        )
+        expected, cure = " and ".join(may_vary), "choose with where(), or give {label: runs.where(...)}"
+        found = " and ".join(varied)
+        raise ValueError(f"{name}: expected runs that differ in {expected} alone, these differ in {found}; {cure}")
     return runs
-
-
-def one_record(values: Any, name: str) -> Record | None:
-    """The Record of a single run; None for what is no run."""
-    runs = runs_of(values, name)
-    if runs is None:
-        return None
-    if len(runs) > 1:
-        raise ValueError(f"{name}: expected one run, got {len(runs)}")
-    return runs[0].record
 
 
 # what is drawn ------------------------------------------------------------------------------------------------
 
 
 def over_steps(
-    values: Any, name: str, quantity: str | None, *, layer: str | None = None, steps: Any = None, where: str = "steps"
+    values: Any, name: str, quantity: str | None, layer: str | None = None, steps: Any = None, where: str = "steps"
 ) -> Curves:
     """Curves against the training step, of runs or of an array (S, T); `where` is what the caller calls `steps`."""
     runs = runs_of(values, name)
     if runs is None:
         y = floats(values, name, ndim=2)
-        return Curves(steps_of(steps, y.shape[1], where), y, np.zeros(len(y), dtype=bool))
+        return Curves(steps_of(steps, y.shape[1], where), y, ~np.isfinite(y[:, -1]))
     if quantity is None:
         raise ValueError("quantity: needed with Records and Runs, got None")
     if steps is not None:
         raise ValueError(f"{where}: Records and Runs bring their own, got {short(steps)}")
     with _naming(name):
         x, y = runs.curves(quantity, layer)
-    return Curves(x, y.reshape(len(runs), -1), np.array([run.record.stopped is not None for run in runs]))
-
-
-def layers_over_steps(
-    values: Any, name: str, quantity: str, *, layers: Iterable[str] | None = None, steps: Any = None
-) -> tuple[list[str], dict[str, Curves]]:
-    """All layers there are, and Curves of those wanted; of runs, or of `{layer: array (T,) or (S, T)}`."""
-    runs = runs_of(values, name)
-    if runs is None and not isinstance(values, Mapping):
-        raise TypeError(f"{name}: expected runs or {{layer: array}}, got {short(values)}")
-    known = list(names(name, values)) if runs is None else runs[0].record.layers(quantity)
-    need(known, name, f"one layer with {quantity!r}")
-    wanted = known if layers is None else names("layers", layers, known)
-    need(wanted, "layers", "one layer")
-    curves = {}
-    for layer in wanted:
-        where = name if runs is not None else f"{name}[{layer!r}]"
-        series = runs if runs is not None else np.atleast_2d(floats(values[layer], where))
-        curves[layer] = over_steps(series, where, quantity, layer=layer, steps=steps)
-    return known, curves
+    y = y.reshape(len(runs), -1)
+    return Curves(x, y, ~np.isfinite(y[:, -1]) | [run.record.stopped is not None for run in runs])
 
 
 def through_layers(values: Any, name: str, quantity: str, step: int | None = None) -> tuple[list[str], np.ndarray]:
@@ -158,10 +121,9 @@ def through_layers(values: Any, name: str, quantity: str, step: int | None = Non
     if isinstance(values, Mapping):
         need(values, name, "one layer")
         return list(names(name, values)), floats(list(values.values()), name, ndim=1)[None]
-    y = floats(values, name)
-    if y.ndim not in (1, 2):
+    y = np.atleast_2d(floats(values, name))
+    if y.ndim > 2:
         raise ValueError(f"{name}: expected shape (L,) or (S, L), got {y.shape}")
-    y = np.atleast_2d(y)
     return [f"layer{i}" for i in range(1, y.shape[1] + 1)], y
 
 
@@ -189,12 +151,11 @@ def said_lost(values: np.ndarray) -> str:
 def _at(record: Record, quantity: str, layer: str, step: int | None) -> float:
     steps, values = record.get(quantity, layer)
     if step is None:
-        return float(values[-1])
+        return values[-1]
     if step not in steps:
-        raise ValueError(
-            f"step: {quantity!r} of {layer!r} was recorded from {steps[0]} to {steps[-1]}, not at {step}"
-        )
-    return float(values[steps == step][0])
+        recorded = f"was recorded from {steps[0]} to {steps[-1]}"
+        raise ValueError(f"step: {quantity!r} of {layer!r} {recorded}, not at {step}")
+    return values[steps == step][0]
 
 
 @contextmanager

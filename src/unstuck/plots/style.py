@@ -4,52 +4,26 @@ Activations are drawn as `unstuck.activations.ACTIVATIONS` says, schemes as the 
 is called comes from `QUANTITIES`.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 
 from unstuck.activations import ACTIVATIONS, Activation
 from unstuck.arguments import choice
+from unstuck.plots.colours import AMBER, BAND, BLUE, GREEN, GREY, INK, MAROON, PINE, PLUM, RUST, SKY, VIOLET
 from unstuck.record import QUANTITIES, Quantity
 
-INK, PAPER, GREY, BAND = "#22303c", "#fbfaf7", "#8f9194", "#e2eedd"
-
-PALETTE = (
-    "#0272db",  # blue
-    "#993d00",  # rust
-    "#4ba25d",  # green
-    "#8b4687",  # plum
-    "#c48400",  # amber
-    "#119bd3",  # sky
-    "#6c0086",  # violet
-    "#2e6346",  # pine
-    "#5c1200",  # maroon
-    INK,
-)
+PALETTE = (BLUE, RUST, GREEN, PLUM, AMBER, SKY, VIOLET, PINE, MAROON, INK)
 """Ten colours found by search, as is `GREY`: any two differ by more than 25 (CIE76), also for red-blind and
 green-blind readers (Machado et al. 2009), and each has a contrast of 3 or more with the paper (WCAG 1.4.11)."""
 
-BLUE, RUST, GREEN, PLUM, AMBER, SKY, VIOLET, PINE, MAROON, _ = PALETTE
-
-LAYER_COLOURS = (
-    "#1c2d31",
-    "#002f5e",
-    "#0447dd",
-    "#6f45ad",
-    "#af599c",
-    "#b7607f",
-    "#c26462",
-    "#d46847",
-    "#df6d07",
-    "#cb7d65",
-)
+LAYER_COLOURS = ["#1c2d31", "#002f5e", "#0447dd", "#6f45ad", "#af599c"]
+LAYER_COLOURS += ["#b7607f", "#c26462", "#d46847", "#df6d07", "#cb7d65"]
 """Layers 1 to 10: each lighter than the one before; neighbours differ by more than 19, found as `PALETTE` was."""
 
 LINE_STYLES = ("-", "--", ":", "-.")
+LAYER_NAME = re.compile(r"([A-Za-z_]+)(\d+)(#\d+)?")
 
 
 @dataclass(frozen=True)
@@ -76,42 +50,33 @@ SCHEMES: dict[str, Scheme] = {
 }
 """The schemes of `unstuck.init`, by name."""
 
-SEQUENTIAL = LinearSegmentedColormap.from_list("unstuck", [PAPER, "#a9cbe6", BLUE, "#0b2a4a"]).with_extremes(
-    bad=GREY, over=RUST
-)
-DIVERGING = LinearSegmentedColormap.from_list(
-    "unstuck2", [MAROON, RUST, "#e9b893", PAPER, "#a9cbe6", BLUE, "#0b2a4a"]
-).with_extremes(bad=GREY)
 
-
-def _known(name: str) -> Activation | Scheme | None:
-    return ACTIVATIONS.get(name) or SCHEMES.get(name)
+KNOWN: dict[str, Activation | Scheme] = {**ACTIVATIONS, **SCHEMES}
 
 
 def label_of(name: str) -> str:
     """What a figure writes for an activation or a scheme, "ReLU" for "relu"; anything else as it is."""
-    found = _known(name)
-    return found.label if found else name
+    return KNOWN[name].label if name in KNOWN else name
 
 
 def style_of(name: str, position: int = 0) -> dict[str, str]:
     """Colour and line style of an activation or a scheme, for `ax.plot`; of anything else, by its position."""
-    found = _known(name)
-    if found:
-        return {"color": found.colour, "linestyle": found.dashes}
+    if name in KNOWN:
+        return {"color": KNOWN[name].colour, "linestyle": KNOWN[name].dashes}
     turn, index = divmod(position, len(PALETTE))
     return {"color": PALETTE[index], "linestyle": LINE_STYLES[turn % len(LINE_STYLES)]}
 
 
 def layer_number(name: str, position: int) -> int:
     """The number of a layer: 3 for "act3", "linear3" or "act3#2"; `position` where the name has no number."""
-    found = re.fullmatch(r"[A-Za-z_]+(\d+)(#\d+)?", name)
-    return int(found[1]) if found else position
+    found = LAYER_NAME.fullmatch(name)
+    return int(found[2]) if found else position
 
 
 def layer_kind(name: str) -> str:
     """What comes before the number: "linear" of "linear3"; "" where there is none."""
-    return re.split(r"\d", name)[0] if layer_number(name, 0) else ""
+    found = LAYER_NAME.fullmatch(name)
+    return found[1] if found else ""
 
 
 def layer_colour(i: int) -> str:

@@ -1,7 +1,5 @@
 """Tables: the numbers of a page as HTML, which scrolls by itself where it is too wide for a phone, and as text."""
 
-from __future__ import annotations
-
 import html
 import math
 from collections.abc import Iterable, Mapping
@@ -18,6 +16,7 @@ from unstuck.record import QUANTITIES
 
 DASH = "–"
 # inline, because a notebook does not have the book's style sheet, and Jupyter aligns everything to the right
+BOX = 'class="unstuck-table-box" style="overflow-x:auto" tabindex="0" role="region"'
 LEFT, RIGHT = ' style="text-align:left"', ' style="text-align:right"'
 
 
@@ -38,17 +37,15 @@ class Cell:
     best: bool = False
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.text, self.small)))
+        return f"{self.text} {self.small}".rstrip()
 
     def html(self, align: str) -> str:
         """The cell as an element <td>."""
         text = html.escape(self.text)
-        if self.best:
-            text = f"<strong>{text}</strong>"
-        if self.small:
-            text += f" <small>{html.escape(self.small)}</small>"
+        text = f"<strong>{text}</strong>" if self.best else text
+        small = f" <small>{html.escape(self.small)}</small>" if self.small else ""
         kind = ' class="lost"' if self.lost else ""
-        return f"<td{kind}{align}>{text}</td>"
+        return f"<td{kind}{align}>{text}{small}</td>"
 
 
 @dataclass(frozen=True)
@@ -76,24 +73,16 @@ class Table:
     def _repr_html_(self) -> str:
         align = [RIGHT if numeric else LEFT for numeric in self._numeric()]
         corner, *heads = map(html.escape, self.head)
-        label = self.caption or f"Table: {', '.join(filter(None, self.head))}"
-        lines = [
-            '<div class="unstuck-table-box" style="overflow-x:auto" tabindex="0" role="region" '
-            f'aria-label="{html.escape(label)}">',
-            '<table class="unstuck-table">',
-            *([f"<caption>{html.escape(self.caption)}</caption>"] if self.caption else []),
-            "<thead>",
-            "<tr>",
-            f'<th scope="col"{LEFT}>{corner}</th>' if corner else "<td></td>",
-            *(f'<th scope="col"{side}>{text}</th>' for text, side in zip(heads, align, strict=True)),
-            "</tr>",
-            "</thead>",
-            "<tbody>",
-        ]
+        label = html.escape(self.caption or f"Table: {', '.join(filter(None, self.head))}")
+        lines = [f'<div {BOX} aria-label="{label}">', '<table class="unstuck-table">']
+        if self.caption:
+            lines.append(f"<caption>{html.escape(self.caption)}</caption>")
+        lines += ["<thead>", "<tr>", f'<th scope="col"{LEFT}>{corner}</th>' if corner else "<td></td>"]
+        lines += [f'<th scope="col"{side}>{text}</th>' for text, side in zip(heads, align, strict=True)]
+        lines += ["</tr>", "</thead>", "<tbody>"]
         for name, row in zip(self.names, self.cells, strict=True):
             lines += ["<tr>", f'<th scope="row"{LEFT}>{html.escape(name)}</th>']
-            lines += [cell.html(side) for cell, side in zip(row, align, strict=True)]
-            lines.append("</tr>")
+            lines += [*(cell.html(side) for cell, side in zip(row, align, strict=True)), "</tr>"]
         return "\n".join([*lines, "</tbody>", "</table>", "</div>"])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
@@ -101,12 +90,10 @@ class Table:
 
     def __str__(self) -> str:
         lines = [self.head, *([name, *map(str, row)] for name, row in zip(self.names, self.cells, strict=True))]
-        columns = [
-            [text.rjust(width) if right else text.ljust(width) for text in column]
-            for column, right in zip(zip(*lines, strict=True), [False, *self._numeric()], strict=True)
-            for width in [max(map(len, column))]
-        ]
-        texts = ["  ".join(line).rstrip() for line in zip(*columns, strict=True)]
+        sides = ["<", *(">" if numeric else "<" for numeric in self._numeric())]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        forms = [f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True)]
+        texts = ["  ".join(forms).format(*line).rstrip() for line in lines]
         return "\n".join([self.caption, *texts] if self.caption else texts)
 
 
@@ -138,9 +125,7 @@ def table(rows: Any, *, best: Mapping[Any, Literal["max", "min"]] | None = None,
         raise ValueError(f"rows: expected {first!r} in each, missing in rows {without}")
     names = [_heading(row[first], f"rows[{i}][{first!r}]") for i, row in enumerate(given)]
     head = [_titled(column) for column in columns]
-    cells = [
-        [_cell(column, row.get(column), f"rows[{i}][{column!r}]") for column in others] for i, row in enumerate(given)
-    ]
+    cells = [[_cell(c, row.get(c), f"rows[{i}][{c!r}]") for c in others] for i, row in enumerate(given)]
     for column, direction in instance("best", best or {}, Mapping, "{column: 'max' or 'min'}").items():
         if column not in others:
             raise ValueError(f"best: {column!r} is not one of {others}")
@@ -159,8 +144,7 @@ def _rows(rows: Any) -> list[dict[Any, Any]]:
             raise type(error)(f"rows: {error}") from error
     if isinstance(rows, Mapping):
         for name, cells in rows.items():
-            instance(f"rows[{name!r}]", cells, Mapping, "{column: value}")
-            if corner in cells:
+            if corner in instance(f"rows[{name!r}]", cells, Mapping, "{column: value}"):
                 raise ValueError(f"rows: {corner!r} is the name of a column and of the headings")
         return [{corner: name, **cells} for name, cells in rows.items()]
     if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
@@ -172,35 +156,35 @@ def _heading(value: Any, where: str) -> str:
     """A heading as shown: a text, a number, or several of these."""
     if isinstance(value, tuple):
         return ", ".join(_heading(part, where) for part in value)
-    if not isinstance(value, str | Real):
-        raise TypeError(f"{where}: expected a text or a number, got {short(value)}")
+    value = instance(where, value, (str, Real), "a text or a number")
     return value if isinstance(value, str) else number(value)
+
+
+def _unit(column: Any) -> str:
+    """The unit of a column; "" of one that is no quantity."""
+    return QUANTITIES[column].unit if isinstance(column, str) and column in QUANTITIES else ""
 
 
 def _titled(column: Any) -> str:
     """The heading of a column: label and unit of a quantity, anything else as it is."""
-    row = QUANTITIES.get(column) if isinstance(column, str) else None
-    if row is None:
+    unit = _unit(column)
+    if not unit:
         return _heading(column, "rows")
-    unit = {"1": "", "fraction": " (%)"}.get(row.unit, f" ({row.unit})")
-    return row.label + unit
+    return QUANTITIES[column].label + {"1": "", "fraction": " (%)"}.get(unit, f" ({unit})")
 
 
 def _cell(column: Any, value: Any, where: str) -> Cell:
     if value is None or isinstance(value, str):
         return Cell(DASH if value is None else value)
-    seeds = _numbers(value, where)
-    if isinstance(column, str) and column in QUANTITIES and QUANTITIES[column].unit == "fraction":
-        seeds = 100 * seeds
-    good = np.isfinite(seeds)
+    seeds = _numbers(value, where) * (100 if _unit(column) == "fraction" else 1)
+    good, lost = seeds[np.isfinite(seeds)], said_lost(np.atleast_1d(seeds))
     if seeds.ndim == 0:
-        return Cell(_shown(float(seeds)), value=float(seeds), lost=not good)
-    lost = said_lost(seeds)
-    if not good.any():
+        return Cell(_shown(float(seeds)), value=float(seeds), lost=bool(lost))
+    if not len(good):
         return Cell(lost, value=math.nan, lost=True)
-    mean = float(seeds[good].mean())
-    spread = f"± {_shown(float(seeds[good].std(ddof=1)), 2)}" if good.sum() > 1 else ""
-    return Cell(_shown(mean), ", ".join(filter(None, (spread, lost))), value=mean, lost=bool(lost))
+    spread = f"± {_shown(good.std(ddof=1), 2)}" if len(good) > 1 else ""
+    small = ", ".join(filter(None, (spread, lost)))
+    return Cell(_shown(good.mean()), small, value=float(good.mean()), lost=bool(lost))
 
 
 def _numbers(value: Any, where: str) -> np.ndarray:
@@ -227,7 +211,7 @@ def _mark_best(cells: list[list[Cell]], k: int, direction: str, column: Any) -> 
     if not found:
         raise ValueError(f"best: there is no number in the column {column!r}")
     whole = [cell for cell in found if not cell.lost]
-    if whole:
-        chosen = (max if direction == "max" else min)(whole, key=lambda cell: cell.value)
-        for row in cells:
-            row[k] = replace(row[k], best=row[k].text == chosen.text and not row[k].lost and row[k].value is not None)
+    best = (max if direction == "max" else min)(whole, key=lambda cell: cell.value, default=None)
+    for row in cells:
+        if row[k] in whole:
+            row[k] = replace(row[k], best=row[k].text == best.text)

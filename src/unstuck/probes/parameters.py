@@ -56,6 +56,7 @@ class Gradients:
     def __init__(self, log: Log, attempt: Callable):
         self.log, self.attempt = log, attempt
         self.marks: list = []  # handles of the hooks on the graphs of steps whose backward may still come
+        self.last: tuple[list[tuple[Tensor, int]], measure.Tensors] | None = None  # as they were when measured
 
     def mark(self, step: Step, output: object) -> None:
         """Have the graph behind `output` tell when a backward pass reaches it.
@@ -102,36 +103,89 @@ class Gradients:
                 layers.append(layer)
                 gradients.append(touched)
         if gradients:
-            self.log.gradients(step.number, layers, measure.Tensors(gradients))
+            tensors = measure.Tensors(gradients)
+            self.log.gradients(step.number, layers, tensors)
+            self.last = [(g, g._version) for group in gradients for g in group], tensors
+
+    def norms(self, groups: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """The norm of each layer's gradients: those measured last, where nothing has changed them since."""
+        if self.last is not None:
+            before, tensors = self.last
+            now = [g for group in groups for g in group]
+            same = len(now) == len(before) and all(
+                g is old and g._version == version for g, (old, version) in zip(now, before, strict=True)
+            )
+            if same and len(groups) == len(tensors.groups):
+                return tensors.norms
+        return measure.Tensors(groups).norms
 
 
 class Updates:
     """Compares the parameters with a copy from the observed forward, when the first update after it has come.
 
+    Under plain gradient descent (torch.optim.SGD without momentum and weight decay) an update is the learning rate
+    times the gradient, which costs nothing to know: but for the rounding of the weights, at most 6e-8 of them.
+
     Args:
+        gradients: what measures the gradients.
         missed: where the numbers of the steps are put whose update never came.
         fail: how it is noted that an update cannot be measured: `fail(what, error)`.
     """
 
-    def __init__(self, log: Log, missed: list[int], fail: Callable[[str, Exception], None]):
-        self.log, self.missed, self.fail = log, missed, fail
+    def __init__(self, log: Log, gradients: Gradients, missed: list[int], fail: Callable[[str, Exception], None]):
+        self.log, self.gradients, self.missed, self.fail = log, gradients, missed, fail
         self.step: Step | None = None  # the step whose update has not been measured
         self.copies: list[Tensor] = []  # the parameters at its start
         self.versions: list[int] = []
+        self.plain = False  # whether the last update was one of plain descent: then no copy is made beforehand
+        self.may_be_plain = set(log.update) == {measure.update_ratio}
 
     def begin(self, step: Step) -> None:
         """An observed forward begins."""
+        self.versions = [p._version for p in step.parameters]
+        if not self.plain:
+            self._copy(step)
+
+    def _copy(self, step: Step) -> None:
         current = step.parameters
         if len(self.copies) != len(current) or not all(map(_alike, self.copies, current)):
             self.copies = [torch.empty_like(p) for p in current]
         torch._foreach_copy_(self.copies, current)  # cloning costs twice as much
-        self.versions = [p._version for p in current]
+
+    @torch.no_grad()
+    def before_step(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        """An optimiser is about to change parameters, perhaps those of the open step."""
+        step = self.step
+        if step is None or not self.may_be_plain:
+            return
+        lr = None if args[1:] or kwargs else plain_rate(optimizer, step.parameters)
+        unchanged = not step.borrowed and [p._version for p in step.parameters] == self.versions
+        unchanged = unchanged and all(p is q for p, q in zip(step.own(), step.parameters, strict=True))
+        if lr is not None and unchanged:
+            self.step, self.plain = None, True
+            groups = [[g for p in group if (g := p.grad) is not None] for group in step.grouped(step.parameters)]
+            moved = [layer for layer, group in zip(step.layers, groups, strict=True) if group]
+            norms = dict(zip(moved, self.gradients.norms([group for group in groups if group]), strict=True))
+            update = measure.Tensors(groups)
+            still = step.weights.norms[0].new_zeros(())
+            update.norms = [lr * norms[layer] if layer in norms else still for layer in step.layers]
+            self.log.updates(step.number, step.layers, update, step.weights)
+        elif self.plain and unchanged:  # another optimiser than in the last step
+            self.plain = False
+            self._copy(step)
 
     @torch.no_grad()
     def close(self, *, last: bool) -> None:
         """Has the update come? `last`: if not, it will not count any more."""
         step, self.step = self.step, None
         if step is None:
+            return
+        if self.plain:  # no plain step has come: what else may have come left nothing to compare with
+            if last or [p is not None and p._version for p in step.own()] != self.versions:
+                self.plain = False
+                self.missed.append(step.number)
+            else:
+                self.step = step
             return
         if step.borrowed:  # its forward was computed with parameters that are not the model's
             self.missed.append(step.number)
@@ -177,3 +231,20 @@ class Updates:
 
 def _alike(p: Tensor, q: Tensor) -> bool:
     return (p.shape, p.dtype, p.device) == (q.shape, q.dtype, q.device)
+
+
+def plain_rate(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> float | None:
+    """The learning rate of an optimiser that is plain gradient descent on `parameters`; None for any other."""
+    if type(optimizer) is not torch.optim.SGD:
+        return None
+    groups = optimizer.param_groups
+    lrs = {group["lr"] for group in groups if not isinstance(group["lr"], Tensor)}
+    if len(lrs) != 1 or any(isinstance(group["lr"], Tensor) for group in groups):
+        return None
+    if any(group["momentum"] or group["weight_decay"] for group in groups):
+        return None
+    held = {id(p) for group in groups for p in group["params"]}
+    for p in parameters:
+        if p.grad is not None and (id(p) not in held or p.grad.is_sparse or p.dtype.itemsize < 4):
+            return None
+    return lrs.pop()

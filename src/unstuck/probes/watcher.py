@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from unstuck import measure, parts, private
 from unstuck.arguments import names
@@ -58,7 +59,7 @@ class Watcher:
         self.measured = parts.Measured(chosen=layers is not None)
         self.unseen = FunctionalActivations(self.measured)
         self.gradients = Gradients(self.log, self.attempt)
-        self.updates = Updates(self.log, self.no_update, self.fail)
+        self.updates = Updates(self.log, self.gradients, self.no_update, self.fail)
         self.arrays: dict[tuple[int, str, str], Tensor] = {}
         self.handles: list = []
         self._look()
@@ -107,8 +108,14 @@ class Watcher:
             if not torch.compiler.is_compiling() and self.running is not None:
                 self.attempt("a forward", self._after, module, args, output)
 
+        def before_step(optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+            if self.updates.step is not None:
+                self.attempt("an update", self.updates.before_step, optimizer, args, kwargs)
+
         self.handles.append(register_module_forward_pre_hook(before))
         self.handles.append(register_module_forward_hook(after))
+        if self.log.update:
+            self.handles.append(register_optimizer_step_pre_hook(before_step))
 
     def detach(self) -> None:
         for handle in self.handles:

@@ -7,5 +7,3 @@ checks reads it.
 from unstuck.record.quantities import QUANTITIES, Quantity, of_scope
 from unstuck.record.record import FORMAT, FORMAT_VERSION, Record
 from unstuck.record.runs import Run, Runs
-
-__all__ = ["FORMAT", "FORMAT_VERSION", "QUANTITIES", "Quantity", "Record", "Run", "Runs", "of_scope"]

@@ -1,7 +1,5 @@
 """`QUANTITIES`: the one table of what is measured, from which everything about a quantity follows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,12 +88,7 @@ QUANTITIES: dict[str, Quantity] = {
         source="as for dead units",
     ),
     "grad_norm": Quantity(
-        "gradient norm",
-        "1",
-        r"$\| \partial\,\mathrm{loss}/\partial w \|_2$",
-        "gradient",
-        measure="norm",
-        log=True,
+        "gradient norm", "1", r"$\| \partial\,\mathrm{loss}/\partial w \|_2$", "gradient", measure="norm", log=True
     ),
     "weight_norm": Quantity("weight norm", "1", r"$\| w \|_2$", "parameter", measure="norm", log=True),
     "update_ratio": Quantity(

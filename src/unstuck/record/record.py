@@ -15,6 +15,7 @@ from unstuck.record.quantities import QUANTITIES
 
 FORMAT = "unstuck-record"
 FORMAT_VERSION = 1
+COLUMNS = ("step", "layer", "quantity", "value")
 
 Row = tuple[int, str, str, float]
 """Step, layer, quantity, value."""
@@ -39,7 +40,6 @@ class Record:
     ):
         # columns, not tuples: a long watch leaves millions of numbers
         self._series: dict[str, dict[str, tuple[array, array]]] = {}  # quantity -> layer -> steps, values
-        self._size = 0
         self.arrays: dict[tuple[int, str, str], np.ndarray] = dict(arrays or {})
         self.meta: dict[str, Any] = dict(meta or {})
         self.stopped: tuple[int, str] | None = None
@@ -54,7 +54,6 @@ class Record:
         steps, values = self._columns(layer, quantity)
         steps.append(step)
         values.append(number)
-        self._size += 1
 
     def extend(self, rows: Iterable[Row]) -> None:
         """Append several rows."""
@@ -71,7 +70,6 @@ class Record:
         own_steps, own_values = self._columns(layer, quantity)
         own_steps.frombytes(np.ascontiguousarray(steps, dtype=np.int64).tobytes())
         own_values.frombytes(np.ascontiguousarray(values).tobytes())
-        self._size += len(steps)
 
     def _columns(self, layer: str, quantity: str) -> tuple[array, array]:
         if quantity not in QUANTITIES:
@@ -86,12 +84,10 @@ class Record:
     @property
     def rows(self) -> list[Row]:
         """A copy of the rows: by step, and within a step in the order in which the series began."""
-        columns = self.to_columns()
-        names = ("step", "layer", "quantity", "value")
-        return list(zip(*(columns[name].tolist() for name in names), strict=True))
+        return list(zip(*(column.tolist() for column in self.to_columns().values()), strict=True))
 
     def __len__(self) -> int:
-        return self._size
+        return sum(len(steps) for layers in self._series.values() for steps, _ in layers.values())
 
     def __repr__(self) -> str:
         stopped = "" if self.stopped is None else f", stopped at step {self.stopped[0]}: {self.stopped[1]}"
@@ -133,31 +129,25 @@ class Record:
 
     def to_columns(self) -> dict[str, np.ndarray]:
         """`{"step": int64, "layer": str, "quantity": str, "value": float64}`, each of shape (rows,), as `rows`."""
-        series = [
-            (layer, quantity, *columns) for quantity, by in self._series.items() for layer, columns in by.items()
-        ]
-        counts = [len(steps) for _, _, steps, _ in series]
-        steps = np.concatenate([np.empty(0, np.int64), *(np.array(steps) for *_, steps, _ in series)])
-        order = np.argsort(steps, kind="stable")
-        columns = {
-            "step": steps,
-            "layer": np.repeat(np.array([layer for layer, *_ in series], dtype=np.str_), counts),
-            "quantity": np.repeat(np.array([quantity for _, quantity, *_ in series], dtype=np.str_), counts),
-            "value": np.concatenate([np.empty(0), *(np.array(values) for *_, values in series)]),
-        }
-        return {name: column[order] for name, column in columns.items()}
+        parts = [[np.empty(0, kind) for kind in (np.int64, np.str_, np.str_, np.float64)]]
+        for quantity, layers in self._series.items():
+            for layer, (steps, values) in layers.items():
+                n = len(steps)
+                parts.append([np.array(steps), np.full(n, layer), np.full(n, quantity), np.array(values)])
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        order = np.argsort(columns[0], kind="stable")
+        return {name: column[order] for name, column in zip(COLUMNS, columns, strict=True)}
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any], arrays=None, meta=None) -> Record:
         """The inverse of `to_columns`; columns of unequal length are a ValueError."""
-        missing = [name for name in ("step", "layer", "quantity", "value") if name not in columns]
+        missing = [name for name in COLUMNS if name not in columns]
         if missing:
             raise ValueError(f"columns: {missing} missing; there are {sorted(columns)}")
-        sizes = {name: len(columns[name]) for name in ("step", "layer", "quantity", "value")}
+        sizes = {name: len(columns[name]) for name in COLUMNS}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"columns: expected equal lengths, got {sizes}")
-        rows = zip(columns["step"], columns["layer"], columns["quantity"], columns["value"], strict=True)
-        return cls(rows, arrays, meta)
+        return cls(zip(*(columns[name] for name in COLUMNS), strict=True), arrays, meta)
 
     def to_pandas(self):
         """The rows as a pandas DataFrame (pandas is imported on call)."""
@@ -171,13 +161,9 @@ class Record:
         A TypeError says what cannot be stored: meta data that JSON cannot hold, arrays of Python objects.
         """
         path = Path(path)
-        head = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "meta": self.meta,
-            "stopped": None if self.stopped is None else (int(self.stopped[0]), self.stopped[1]),
-            "arrays": [(int(step), layer, quantity) for step, layer, quantity in self.arrays],
-        }
+        stopped = None if self.stopped is None else (int(self.stopped[0]), self.stopped[1])
+        keys = [(int(step), layer, quantity) for step, layer, quantity in self.arrays]
+        head = {"format": FORMAT, "version": FORMAT_VERSION, "meta": self.meta, "stopped": stopped, "arrays": keys}
         try:
             text = json.dumps(head)
         except TypeError as error:
@@ -215,7 +201,7 @@ class Record:
     def _from_content(cls, head: dict, content: dict[str, np.ndarray]) -> Record:
         keys = [(int(step), layer, quantity) for step, layer, quantity in head["arrays"]]
         arrays = {key: content[f"array_{i}"] for i, key in enumerate(keys)}
-        columns = {name: content[f"column_{name}"] for name in ("step", "layer", "quantity", "value")}
+        columns = {name: content[f"column_{name}"] for name in COLUMNS}
         record = cls.from_columns(columns, arrays, head["meta"])
-        record.stopped = None if head["stopped"] is None else (head["stopped"][0], head["stopped"][1])
+        record.stopped = None if head["stopped"] is None else tuple(head["stopped"])
         return record

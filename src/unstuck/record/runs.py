@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -52,23 +54,16 @@ class Runs(list[Run]):
         """The lengths of the axes; (n,) where the runs are no full product."""
         axes = self.axes
         shape = tuple(len(values) for values in axes.values())
-        if not axes or int(np.prod(shape)) != len(self):
-            return (len(self),)
-        for run, place in zip(self, np.ndindex(*shape), strict=True):
-            wanted = [values[i] for values, i in zip(axes.values(), place, strict=True)]
-            if not all(
-                name in run.settings and _same(run.settings[name], value)
-                for name, value in zip(axes, wanted, strict=True)
-            ):
-                return (len(self),)
-        return shape
+        places = itertools.product(*axes.values()) if axes and math.prod(shape) == len(self) else ()
+        full = [_has(run, zip(axes, place, strict=True)) for run, place in zip(self, places, strict=False)]
+        return shape if full and all(full) else (len(self),)
 
     def where(self, **settings: Any) -> Runs:
         """Those with these settings; a ValueError names what none has."""
         found = Runs(self)
         for name, value in settings.items():
             known = [run.settings.get(name) for run in found]
-            found = Runs(run for run in found if name in run.settings and _same(run.settings[name], value))
+            found = Runs(run for run in found if _has(run, [(name, value)]))
             if not found:
                 distinct = list(dict.fromkeys(map(repr, known)))
                 raise ValueError(f"{name}: no run has {value!r}; there are {', '.join(distinct)}")
@@ -76,9 +71,7 @@ class Runs(list[Run]):
 
     def last(self, quantity: str, layer: str | None = None, over: int = 1) -> np.ndarray:
         """The mean of each run's last `over` values, shaped by the axes; NaN for a run that stopped."""
-        return self.each(
-            lambda run: np.nan if run.record.stopped is not None else run.record.last(quantity, layer, over)
-        )
+        return self.each(lambda run: run.record.last(quantity, layer, over) if run.record.stopped is None else np.nan)
 
     def curves(self, quantity: str, layer: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Steps (T,), and values shaped by the axes and (T,) last; NaN after a run stopped."""
@@ -104,6 +97,10 @@ class Runs(list[Run]):
     def __repr__(self) -> str:
         axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
         return f"Runs({len(self)}{': ' + axes if axes else ''})"
+
+
+def _has(run: Run, settings: Iterable[tuple[str, Any]]) -> bool:
+    return all(name in run.settings and _same(run.settings[name], value) for name, value in settings)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -1,7 +1,5 @@
 """Every activation of the book: a = f(z) elementwise, so dloss/dz = dloss/da * f'(z) in the same shape."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The checks of arrays that the layers share; every error begins with the argument's name."""
 
-from __future__ import annotations
-
 import math
 from types import EllipsisType
 from typing import Any
@@ -62,9 +60,8 @@ def he_normal(shape: tuple[int, ...], weight: Any, rng: Any) -> np.ndarray:
     Exactly one of the two must be given; `rng` is a seed or a generator. The first axis of `shape` is the output's.
     """
     if (weight is None) == (rng is None):
-        raise ValueError(
-            f"weight, rng: expected one of the two (rng is a seed or a generator), got {short(weight)} and {rng!r}"
-        )
+        given = f"{short(weight)} and {rng!r}"
+        raise ValueError(f"weight, rng: expected one of the two (rng is a seed or a generator), got {given}")
     if weight is None:
         return generator("rng", rng).normal(0.0, math.sqrt(2 / math.prod(shape[1:])), shape)
     return copied("weight", weight, shape)

@@ -1,7 +1,5 @@
 """`gradient_check`: every gradient of a network against central differences."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,14 +109,14 @@ def _check(name: str, array, gradient, indices, loss: Callable[[], float], eps: 
         raise ValueError(f"network: expected a gradient {array.shape} of {name}, got {gradient.shape}")
     found = []
     for index in indices:
-        analytic, numeric = float(gradient[index]), _difference(array, index, loss, eps)
-        error = _relative_error(analytic, numeric, floor)
-        for smaller in (eps / 10, eps / 100) if error >= TOLERANCE else ():
-            again = _difference(array, index, loss, smaller)
-            if _relative_error(analytic, again, floor * eps / smaller) < TOLERANCE:
-                numeric, error = again, _relative_error(analytic, again, floor * eps / smaller)
+        analytic, tried = float(gradient[index]), []
+        for step in (eps, eps / 10, eps / 100):
+            numeric = _difference(array, index, loss, step)
+            error = abs(analytic - numeric) / max(abs(analytic), abs(numeric), floor * eps / step)
+            tried.append((error, index, analytic, numeric))
+            if error < TOLERANCE or math.isnan(tried[0][0]):
                 break
-        found.append((error, index, analytic, numeric))
+        found.append(tried[-1] if error < TOLERANCE else tried[0])
     worst = max(found, key=lambda entry: math.inf if math.isnan(entry[0]) else entry[0])
     return Row(name, array.size, len(indices), *worst)
 
@@ -132,10 +130,6 @@ def _difference(array: np.ndarray, index: tuple[int, ...], loss: Callable[[], fl
     below = loss()
     array[index] = before
     return (above - below) / (2 * eps)
-
-
-def _relative_error(analytic: float, numeric: float, floor: float) -> float:
-    return abs(analytic - numeric) / max(abs(analytic), abs(numeric), floor)
 
 
 @contextmanager

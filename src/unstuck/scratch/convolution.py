@@ -1,7 +1,5 @@
 """`Conv2d`, fast and naive, and `MaxPool2d`: images are (N, C, Hi, Wi), kernels k x k."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -88,13 +86,10 @@ class Conv2d(Layer):
         self, c_in: int, c_out: int, size: int, *, stride: int = 1, padding: int = 0, weight=None, bias=None, rng=None
     ):
         super().__init__()
-        self.c_in, self.c_out = whole("c_in", c_in), whole("c_out", c_out)
-        self.size, self.stride = whole("size", size), whole("stride", stride)
-        self.padding = whole("padding", padding, least=0)
-        self.learns(
-            weight=he_normal((self.c_out, self.c_in, self.size, self.size), weight, rng),
-            bias=copied("bias", bias, (self.c_out,)),
-        )
+        self.c_in, self.c_out, self.size = whole("c_in", c_in), whole("c_out", c_out), whole("size", size)
+        self.stride, self.padding = whole("stride", stride), whole("padding", padding, least=0)
+        weight = he_normal((self.c_out, self.c_in, self.size, self.size), weight, rng)
+        self.learns(weight=weight, bias=copied("bias", bias, (self.c_out,)))
 
     def forward(self, x):
         x = self.expects(x, ("N", self.c_in, "Hi", "Wi"), smallest=self.size - 2 * self.padding)

@@ -1,7 +1,5 @@
 """`Linear` and `Flatten`."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from unstuck.arguments import whole
@@ -30,9 +28,8 @@ class Linear(Layer):
     def __init__(self, fan_in: int, fan_out: int, *, weight=None, bias=None, rng=None):
         super().__init__()
         self.fan_in, self.fan_out = whole("fan_in", fan_in), whole("fan_out", fan_out)
-        self.learns(
-            weight=he_normal((self.fan_out, self.fan_in), weight, rng), bias=copied("bias", bias, (self.fan_out,))
-        )
+        weight = he_normal((self.fan_out, self.fan_in), weight, rng)
+        self.learns(weight=weight, bias=copied("bias", bias, (self.fan_out,)))
 
     def forward(self, x):
         x = self.expects(x, ("N", self.fan_in))

@@ -4,8 +4,6 @@
 larger as there are terms. A learning rate means nothing before this is said.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

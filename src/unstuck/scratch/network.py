@@ -1,7 +1,5 @@
 """`Network`: layers in a row, and a loss at their end; `perceptron` builds the book's."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -122,8 +120,7 @@ class Network:
                 self.loss.forward(output, y[index])
                 if step % every == 0:
                     record.add(step, "", "loss", self.loss.mean)
-                    accuracy = self.loss.accuracy(output, y[index])
-                    if accuracy is not None:
+                    if (accuracy := self.loss.accuracy(output, y[index])) is not None:
                         record.add(step, "", "accuracy", accuracy)
                 if not math.isfinite(self.loss.mean):
                     record.stopped = (step, f"the loss is {self.loss.mean}")
@@ -152,15 +149,12 @@ def _examples(data) -> tuple[np.ndarray, np.ndarray]:
 
 def _batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
     """`steps` index arrays: each epoch a new permutation of range(n), cut into batches."""
-    rng = np.random.default_rng(seed)
-    done = 0
-    while True:
-        order = rng.permutation(n)
-        for start in range(0, n, batch_size):
-            if done == steps:
-                return
-            yield order[start : start + batch_size]
-            done += 1
+    rng, starts = np.random.default_rng(seed), range(0, n, batch_size)
+    for step in range(steps):
+        place = step % len(starts)
+        if place == 0:
+            order = rng.permutation(n)
+        yield order[starts[place] : starts[place] + batch_size]
 
 
 def perceptron(

@@ -1,7 +1,5 @@
 """`BatchNorm`, for features and for the channels of images, and `LayerNorm`, for the features of each example."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from unstuck.arguments import real, whole

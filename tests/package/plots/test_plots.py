@@ -176,7 +176,7 @@ def test_wrong_values_are_named_and_leave_no_figure(call, message, record):
         (lambda r: plots.spread([[1.0, 2.0], [1.0]]), "runs: expected numbers, got"),
         (lambda r: plots.spread([[1.0]], ax=3), "ax: expected matplotlib Axes or None, got 3"),
         (lambda r: plots.spread([[1.0]], quantity=3), "quantity: expected one of"),
-        (lambda r: plots.dots([0.8, 0.9], "loss"), r"values: expected \{name: seeds\}, got list"),
+        (lambda r: plots.dots([0.8, 0.9], "loss"), r"values: expected \{name: seeds\}, got \[0.8, 0.9\]"),
         (lambda r: plots.panels("relu"), "titles: expected a sequence of names, got 'relu'"),
         (lambda r: plots.reference(None, y=1), "ax: expected matplotlib Axes, got None"),
         (lambda r: plots.label_curves([]), r"ax: expected matplotlib Axes, got \[\]"),
