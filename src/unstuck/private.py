@@ -54,8 +54,8 @@ def shape(node: Node, output: int) -> tuple[int, ...] | None:
 
 
 def saved(node: Node, name: str) -> Any:
-    """What a function has kept of its arguments, by name; None where it keeps nothing of that name."""
-    return getattr(node, f"_saved_{name}", None)
+    """What a function has kept of its arguments, by name, if it is no tensor; None where it keeps nothing such."""
+    return None if hasattr(node, f"_raw_saved_{name}") else getattr(node, f"_saved_{name}", None)
 
 
 def saved_axes(node: Node, name: str, ndim: int) -> list[int] | None:

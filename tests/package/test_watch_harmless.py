@@ -4,11 +4,13 @@ import copy
 import functools
 import inspect
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.func import vmap
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import prune
@@ -96,6 +98,36 @@ def test_no_hook_remains(failure):
     else:
         block()
     assert hooks_of(model) == before
+
+
+def autocast():
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+@contextmanager
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+class Offload(saved_tensors_hooks):
+    def __init__(self):
+        super().__init__(lambda tensor: tensor.clone(), lambda tensor: tensor)
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
+@pytest.mark.parametrize("mode", [autocast, deterministic, Offload, torch.autograd.detect_anomaly])
+def test_modes_of_pytorch_that_look_at_every_operation(mode):
+    def loop(model):
+        with mode():
+            return train(model, steps=4)
+
+    _, record = watched_and_not(Twice, loop, units=True)
+    assert record.get("act_mean", "act")[0].tolist() == record.get("grad_norm", "first")[0].tolist() == [0, 1, 2, 3]
+    assert record.meta["failed"] == []
 
 
 def test_a_backward_after_the_end_is_not_recorded():

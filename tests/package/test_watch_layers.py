@@ -175,6 +175,23 @@ def test_functional_activations_are_listed_under_their_module():
     assert unseen == {("", "relu"): 2, ("", "tanh"): 1, ("", "clamp"): 1, ("encoder", "gelu"): 1}
 
 
+@pytest.mark.parametrize(("low", "listed"), [(0, ["clamp"]), (-1, []), (torch.zeros(()), []), (torch.zeros(7), [])])
+def test_only_what_cuts_at_zero_is_listed_as_a_clamp(low, listed):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.act = nn.Linear(8, 7), nn.ReLU()
+
+        def forward(self, x):
+            return self.act(self.linear(x).clamp(min=low))
+
+    model = Model()
+    with watch(model) as record:
+        model(X)
+    assert [entry["function"] for entry in record.meta["unseen"]] == listed and record.meta["failed"] == []
+    assert set(dead_units(model, X)) == {"act"}
+
+
 def test_a_watched_module_that_ends_in_a_function_is_seen():
     class Block(nn.Module):
         def __init__(self):
@@ -196,6 +213,25 @@ def test_models_of_the_package_hide_nothing():
         with watch(model) as record:
             model(x)
         assert record.meta["unseen"] == []
+
+
+def test_units_are_kept_also_where_nothing_of_them_is_recorded():
+    model = network()
+    with watch(model, quantities=("grad_norm",), units=True) as record:
+        train(model, steps=2)
+    assert set(record.arrays) == {(step, layer, "zero_fraction") for step in (0, 1) for layer in ("act1", "act2")}
+    assert record.quantities() == ["grad_norm"]
+
+
+def test_a_unit_that_is_only_ever_negative_fires():
+    model = nn.Sequential(nn.Linear(8, 3), nn.ELU())
+    with torch.no_grad():
+        model[0].bias.fill_(-50.0)
+    with watch(model) as record:
+        model(X)
+    assert record.last("act_mean", "1") < 0
+    assert record.last("dead", "1") == record.last("never_fired", "1") == record.last("zero_fraction", "1") == 0
+    assert not dead_units(model, X)["1"].any()
 
 
 # ------------------------------------------------------------------------------------- where the units lie

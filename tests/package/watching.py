@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -52,6 +53,43 @@ def manual_in_place(model):
         for p in model.parameters():
             p -= 0.1 * p.grad
             p.grad = None
+
+
+def by_hand(model, optim, x, y, steps, window):
+    """Every quantity of a Sequential, from activations kept whole, in float64: {(quantity, layer): [values]}."""
+    found, fired = {}, {}
+    note = lambda quantity, layer, value: found.setdefault((quantity, layer), []).append(float(value))  # noqa: E731
+    for _ in range(steps):
+        a = x
+        for name, module in model.named_children():
+            z, a = a, module(a)
+            if not name.startswith("act"):
+                continue
+            kept = a.detach().double().numpy()
+            note("act_mean", name, kept.mean())
+            note("act_std", name, kept.std())
+            note("zero_fraction", name, (kept == 0).mean())
+            history = fired.setdefault(name, [])
+            history.append((kept != 0).any(axis=0))
+            note("dead", name, 1 - np.any(history[-window:], axis=0).mean())
+            note("never_fired", name, 1 - np.any(history, axis=0).mean())
+            if isinstance(module, nn.Tanh | nn.Sigmoid):
+                probe, origin = z.detach().double().requires_grad_(), torch.zeros(1, dtype=torch.float64)
+                slope = torch.autograd.grad(module(probe).sum(), probe)[0]
+                largest = torch.autograd.grad(module(origin.requires_grad_()).sum(), origin)[0]
+                note("saturated_fraction", name, (slope < 0.02 * largest).double().mean())
+        optim.zero_grad()
+        cross_entropy(a, y).backward()
+        linears = {name: module for name, module in model.named_children() if isinstance(module, nn.Linear)}
+        before = {name: module.weight.detach().double().clone() for name, module in linears.items()}
+        for name, module in linears.items():
+            note("grad_norm", name, module.weight.grad.double().square().sum().sqrt())
+            note("weight_norm", name, before[name].square().sum().sqrt())
+        optim.step()
+        for name, module in linears.items():
+            moved = (module.weight.detach().double() - before[name]).square().sum().sqrt()
+            note("update_ratio", name, moved / before[name].square().sum().sqrt())
+    return found
 
 
 def values(record, quantity, layer):

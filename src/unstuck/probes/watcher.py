@@ -170,6 +170,7 @@ class Watcher:
             return
         self.attempt("a part that was replaced", self._look_again)
         self.log.begin()
+        self.measured.axis.first.clear()
         step = Step(number)
         self.attempt("the parameters", self._look_at_parameters, step)
         self.running = step
