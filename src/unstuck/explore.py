@@ -113,9 +113,7 @@ class Frames(Explorable):
 
     title = traitlets.Unicode().tag(sync=True)
     sliders: traitlets.List[dict] = traitlets.List().tag(sync=True)  # of {label, texts, start: position}
-    frames: traitlets.List[str] = traitlets.List().tag(
-        sync=True
-    )  # WebP files in base64, the last slider varying fastest
+    frames: traitlets.List[str] = traitlets.List().tag(sync=True)  # WebP in base64, the last slider fastest
     alts: traitlets.List[str] = traitlets.List().tag(sync=True)
     width = traitlets.Int().tag(sync=True)
     height = traitlets.Int().tag(sync=True)
