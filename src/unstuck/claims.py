@@ -6,8 +6,10 @@ import html
 import math
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from unstuck.arguments import flag, instance, real, short, whole, words
 
@@ -73,7 +75,7 @@ class Claim:
     def __repr__(self) -> str:
         return "\n".join([self.text, *(word + value for word, value in self._lines())])
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         if not self.shown:  # HTML that is empty, since where there is none the plain text is displayed
             return {"text/plain": "held", "text/html": "", MIME: self.fields()}
         lines = "".join(f"<li>{word}{html.escape(value)}</li>" for word, value in self._lines())
@@ -101,7 +103,7 @@ def number(value: float | str, digits: int = 3) -> str:
 def claim(
     text: str,
     *,
-    measured,
+    measured: ArrayLike,
     expected: float | None = None,
     rel: float | None = None,
     abs: float | None = None,  # the field's word, as in pytest.approx
@@ -165,7 +167,7 @@ def claim(
     return result
 
 
-def _check_one_way(expected, at_least, at_most, within) -> None:
+def _check_one_way(expected: Any, at_least: Any, at_most: Any, within: Any) -> None:
     given = {
         "expected": expected is not None,
         "at_least, at_most": at_least is not None or at_most is not None,
@@ -176,7 +178,7 @@ def _check_one_way(expected, at_least, at_most, within) -> None:
         raise ValueError(f"expected, at_least, at_most, within: expected one way to be tested, got {found}")
 
 
-def _near(mean: float, expected: float, rel, abs) -> tuple[bool, str]:
+def _near(mean: float, expected: float, rel: Any, abs: Any) -> tuple[bool, str]:
     if (rel is None) == (abs is None):
         raise ValueError(f"rel, abs: expected one tolerance with expected, got rel={short(rel)}, abs={short(abs)}")
     if rel is not None and expected == 0:
@@ -185,7 +187,7 @@ def _near(mean: float, expected: float, rel, abs) -> tuple[bool, str]:
     return math.fabs(mean - expected) <= tolerance, f"{number(expected)} ± {number(tolerance, 2)}"
 
 
-def _between(mean: float, at_least, at_most) -> tuple[bool, str]:
+def _between(mean: float, at_least: Any, at_most: Any) -> tuple[bool, str]:
     low = None if at_least is None else real("at_least", at_least)
     high = None if at_most is None else real("at_most", at_most)
     if low is not None and high is not None and low > high:
@@ -205,7 +207,7 @@ def _interval(mean: float, std: float | None, n: int) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _values(measured) -> np.ndarray:
+def _values(measured: ArrayLike) -> np.ndarray:
     """What was measured as float64 (n,), finite or not."""
     try:
         values = np.asarray(measured)

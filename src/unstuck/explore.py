@@ -19,7 +19,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 import anywidget
@@ -47,7 +47,7 @@ class Explorable(anywidget.AnyWidget):
 
     _living: ClassVar[WeakValueDictionary[str, Explorable]] = WeakValueDictionary()
 
-    def __init__(self, *, text: str, picture: bytes, **traits):
+    def __init__(self, *, text: str, picture: bytes, **traits: Any) -> None:
         self._text = words("text", text)
         self._picture = b64encode(instance("picture", picture, bytes, "the bytes of a PNG")).decode()
         content = json.dumps([type(self).__name__, text, traits], sort_keys=True)
@@ -60,8 +60,8 @@ class Explorable(anywidget.AnyWidget):
         super().__init__(model_id=model_id, layout=Layout(model_id=f"{model_id}-layout"), **traits)
         self._living[model_id] = self
 
-    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})  # None: without a view
         return {**data, "text/plain": self._text, "image/png": self._picture}, metadata
 
 
@@ -112,9 +112,9 @@ class Frames(Explorable):
     _css = _JS / "frames.css"
 
     title = traitlets.Unicode().tag(sync=True)
-    sliders = traitlets.List().tag(sync=True)  # of {label, texts, start: position}
-    frames = traitlets.List().tag(sync=True)  # of WebP files in base64, the last slider varying fastest
-    alts = traitlets.List().tag(sync=True)
+    sliders: traitlets.List[dict] = traitlets.List().tag(sync=True)  # of {label, texts, start: position}
+    frames: traitlets.List[str] = traitlets.List().tag(sync=True)  # WebP in base64, the last slider fastest
+    alts: traitlets.List[str] = traitlets.List().tag(sync=True)
     width = traitlets.Int().tag(sync=True)
     height = traitlets.Int().tag(sync=True)
 
@@ -126,7 +126,7 @@ class Frames(Explorable):
         alt: str | Callable[..., str],
         dpi: float = 100,
         **sliders: Slider | Sequence[float | str],
-    ):
+    ) -> None:
         instance("draw", draw, Callable, "a function that returns a matplotlib Figure")
         title, dpi = words("title", title), real("dpi", dpi, above=0)
         if not sliders:
@@ -168,7 +168,7 @@ class Frames(Explorable):
         return f"Frames({self.title!r}, {len(self.frames)} frames over {labels})"
 
 
-def _checked(name: str, given) -> Slider:
+def _checked(name: str, given: Any) -> Slider:
     """`given` as a Slider, or an error that names the slider."""
     spec = given if isinstance(given, Slider) else Slider(given)
     if isinstance(spec.values, str | bytes | Mapping) or not hasattr(spec.values, "__getitem__"):
@@ -188,7 +188,7 @@ def _checked(name: str, given) -> Slider:
     return spec
 
 
-def _start(spec: Slider):
+def _start(spec: Slider) -> float | str:
     return spec.values[0] if spec.start is None else spec.start
 
 
@@ -242,7 +242,7 @@ def _rendered(draw: Callable[..., Figure], values: dict, dpi: float) -> Image.Im
     return image.quantize(256, method=Image.Quantize.MAXCOVERAGE)
 
 
-def _encoded(image: Image.Image, kind: str, **options) -> bytes:
+def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()

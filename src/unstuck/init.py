@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -174,7 +176,7 @@ def _scale_to_unit_variance(
     """Divide each layer's weights by the standard deviation of its output on `x`, in the order in which they run."""
     spread: dict[str, float] = {}
 
-    def measure(name: str):
+    def measure(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda module, inputs, output: spread.__setitem__(name, float(output.std(correction=0)))
 
     handles = [layer.register_forward_hook(measure(name)) for name, layer in layers]

@@ -31,7 +31,7 @@ class Signal:
         members: whether the first axis counts networks.
     """
 
-    def __init__(self, a: Tensor, *, kind: str = "", unit_axis: int = -1, members: bool = False):
+    def __init__(self, a: Tensor, *, kind: str = "", unit_axis: int = -1, members: bool = False) -> None:
         self.a, self.kind, self.members = a, kind, members
         self.unit_axis = unit_axis % a.ndim
 
@@ -72,7 +72,7 @@ class Tensors:
         members: whether the first axis of each counts networks.
     """
 
-    def __init__(self, groups: Iterable[Sequence[Tensor]], *, members: bool = False):
+    def __init__(self, groups: Iterable[Sequence[Tensor]], *, members: bool = False) -> None:
         self.groups, self.members = [list(group) for group in groups], members
 
     def __sub__(self, other: Tensors) -> Tensors:

@@ -158,7 +158,7 @@ class Measured:
         chosen: whether the user names them; else a module of the user's own counts from when it is known to bend.
     """
 
-    def __init__(self, *, chosen: bool):
+    def __init__(self, *, chosen: bool) -> None:
         self.chosen = chosen
         self.layers: dict[int, tuple[str, nn.Module]] = {}  # by identity; holding the module keeps it unique
         self.undecided: dict[int, int | None] = {}  # where autograd's counter stood when it was entered
@@ -291,7 +291,7 @@ def _learnable(module: nn.Module) -> list[str]:
 class Structure:
     """What a model is made of, to notice when a part of it has been replaced."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module) -> None:
         self.seen = [(module, *self._of(module)) for module in model.modules()]
 
     @staticmethod

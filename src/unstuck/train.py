@@ -173,7 +173,17 @@ def is_silent(progress: bool | None) -> bool:
 
 
 @torch.no_grad()
-def _test(model, split, loss_fn, device, names, record: Record, step: int, batch_size: int = 1000) -> None:
+def _test(
+    model: nn.Module,
+    split: Split,
+    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    device: str | torch.device,
+    names: Sequence[str],
+    record: Record,
+    step: int,
+    batch_size: int = 1000,
+) -> None:
+    assert isinstance(split.x_test, Tensor) and isinstance(split.y_test, Tensor)  # as in the training part
     x, y = split.x_test.to(device), split.y_test.to(device)
     with in_mode(model, training=False):
         logits = torch.cat([model(batch) for batch in x.split(batch_size)])  # (N, K)

@@ -63,7 +63,7 @@ def fashion() -> Split:
 
 def checksum(array: np.ndarray) -> str:
     """SHA-256 of an array's bytes in C order, as hexadecimal text."""
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def _embedded(name: str, classes: tuple[str, ...], source: str) -> Split:

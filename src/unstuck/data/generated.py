@@ -91,5 +91,6 @@ def _spiral_points(n: int, arms: int, noise: float, rng: np.random.Generator) ->
 
 
 def _split(train: Part, test: Part, classes: tuple[str, ...], meta: dict) -> Split:
-    arrays = [array for x, y in (train, test) for array in (x.astype(np.float32), y.astype(np.int64))]
-    return Split(*map(torch.from_numpy, arrays), classes, meta)
+    x_train, x_test = (torch.from_numpy(x.astype(np.float32)) for x, _ in (train, test))
+    y_train, y_test = (torch.from_numpy(y.astype(np.int64)) for _, y in (train, test))
+    return Split(x_train, y_train, x_test, y_test, classes, meta)

@@ -25,12 +25,12 @@ def standardise(split: Split, per: str = "feature") -> Split:
     ValueError for NaN or infinite values, and for data that were standardised before.
     """
     _require_untouched(split, "standardise")
-    axes = {"feature": 0, "channel": (0, 2, 3), "all": None}
+    axes: dict[str, Any] = {"feature": 0, "channel": (0, 2, 3), "all": None}
     choice("per", per, axes)
     if per == "channel" and split.x_train.ndim != 4:
         raise ValueError(f"per: 'channel' needs images (N, C, Hi, Wi), got {tuple(split.x_train.shape)}")
     x = np.asarray(split.x_train, dtype=np.float64)
-    keep = {"axis": axes[per], "keepdims": per == "channel"}
+    keep: dict[str, Any] = {"axis": axes[per], "keepdims": per == "channel"}
     # float64, and the deviations from a mean that is known first: E[x^2] - E[x]^2 would cancel.
     mean, scale = np.asarray(x.mean(**keep)), np.asarray(x.std(**keep))
     constant = np.asarray(x.max(**keep) == x.min(**keep))

@@ -86,7 +86,8 @@ class Split:
 
     def numpy(self) -> Split:
         """The same Split in NumPy arrays, which are copies: changing them in place does not reach the tensors."""
-        return replace(self, **{name: np.asarray(getattr(self, name)).copy() for name in PARTS})
+        copies: dict[str, Any] = {name: np.asarray(getattr(self, name)).copy() for name in PARTS}
+        return replace(self, **copies)
 
     def map(self, f: Callable[[Any], Any]) -> Split:
         """The Split with `f(x_train)` and `f(x_test)` in their place: `split.map(lambda x: avg_pool2d(x, 2))`.

@@ -17,7 +17,7 @@ class Maxout(nn.Module):
     ValueError where the features do not divide.
     """
 
-    def __init__(self, pieces: int = 2):
+    def __init__(self, pieces: int = 2) -> None:
         super().__init__()
         self.pieces = whole("pieces", pieces, least=2)
 

@@ -108,11 +108,11 @@ def _name_and_lost(name: str, by_series: Mapping[str, np.ndarray]) -> str:
     return "\n".join([label_of(name), *(f"({text})" for text in texts)])
 
 
-def _group_bars(ax: Axes, groups: list[list[str]], rows: list[str]) -> None:
+def _group_bars(ax: Axes, groups: Sequence[Sequence[str]], rows: list[str]) -> None:
     for k, group in enumerate(groups):
         at = [rows.index(name) for name in group]
         x = 1.02 + 0.025 * k
-        look = {"color": INK, "linewidth": 4, "solid_capstyle": "butt", "clip_on": False}
+        look: dict[str, Any] = {"color": INK, "linewidth": 4, "solid_capstyle": "butt", "clip_on": False}
         ax.plot([x, x], [min(at) - 0.25, max(at) + 0.25], transform=ax.get_yaxis_transform(), **look)
     if groups:
         ax.text(1.02 + 0.025 * len(groups), 0.5, "not told apart", rotation=90, va="center", transform=ax.transAxes)

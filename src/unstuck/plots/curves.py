@@ -147,7 +147,8 @@ def layer_curve(
             ax.scatter(x, centre_and_band(y, log, band)[0], c=dots, s=55, zorder=3)
     if not numbered:
         long = max(map(len, place)) * len(place) > 50
-        ax.set_xticks(list(place.values()), list(place), **({"rotation": 35, "ha": "right"} if long else {}))
+        slant: dict[str, Any] = {"rotation": 35, "ha": "right"} if long else {}
+        ax.set_xticks(list(place.values()), list(place), **slant)
     elif len(place) <= 12:
         ax.set_xticks(list(place.values()))
     return finish(ax, quantity, "layer", legend)
@@ -166,7 +167,8 @@ def styles(colour: Colour, labels: Iterable[str], start: int = 0) -> dict[str, d
 
 def _counted(name: str, curves: Curves) -> str:
     """A label, and how many of its runs ended early."""
-    lost = f"\n({curves.stopped.sum()} of {len(curves.y)} stopped)" if curves.stopped.any() else ""
+    stopped = 0 if curves.stopped is None else curves.stopped.sum()
+    lost = f"\n({stopped} of {len(curves.y)} stopped)" if stopped else ""
     return (label_of(name) + lost).strip() or "_runs"
 
 

@@ -77,7 +77,9 @@ def _limits(panels: list[np.ndarray]) -> tuple[float, float]:
     return min(low, 0.0) - margin, max(high, 0.0) + margin
 
 
-def _panel(ax: Axes, values: np.ndarray, limits, bins: int, colour: str, heading: str, narrow: bool) -> None:
+def _panel(
+    ax: Axes, values: np.ndarray, limits: tuple[float, float], bins: int, colour: str, heading: str, narrow: bool
+) -> None:
     finite = values[np.isfinite(values)]
     counts, edges = np.histogram(finite[finite != 0], bins=bins, range=limits)
     if counts.any():

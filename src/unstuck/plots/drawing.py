@@ -22,7 +22,7 @@ Legend = bool | Literal["inside", "below"]
 the whole figure, below its panels; it needs the constrained layout of the book's style. False: none."""
 
 
-def checked(quantity: str | None, legend: Legend, band: str = "range", optional: bool = False) -> bool:
+def checked(quantity: Any, legend: Legend, band: str = "range", optional: bool = False) -> bool:
     """Whether the quantity's axis is logarithmic; a ValueError for what is no quantity, no place, no kind of band."""
     choice("band", band, ("range", "sd"))
     if not isinstance(legend, bool):
@@ -72,7 +72,7 @@ def draw(ax: Axes, curves: Curves, style: dict, *, label: str, log: bool, band: 
 
 def _cross(ax: Axes, x: np.ndarray, run: np.ndarray, colour: str, log: bool) -> None:
     """A cross at the last finite value; on the lower edge where there is none to be shown."""
-    last = max(np.flatnonzero(np.isfinite(run)), default=0)
+    last = int(max(np.flatnonzero(np.isfinite(run)), default=0))
     if np.isfinite(run[last]) and (run[last] > 0 or not log):
         note(ax, "not finite", marker="X", color=INK)
         ax.plot(x[last], run[last], "X", color=colour, markersize=10, markeredgecolor=PAPER, zorder=4)
@@ -86,11 +86,11 @@ def edge(ax: Axes, at: np.ndarray, marker: str, colour: str, meaning: str, left:
         note(ax, meaning, marker=marker, color=INK)
         place = (np.zeros(len(at)), at) if left else (at, np.zeros(len(at)))
         transform = ax.get_yaxis_transform() if left else ax.get_xaxis_transform()
-        style = {"color": colour, "markersize": 9, "markeredgecolor": PAPER, "clip_on": False, "zorder": 4}
-        ax.plot(*place, marker, transform=transform, **style)
+        style: dict[str, Any] = {"markersize": 9, "markeredgecolor": PAPER, "clip_on": False, "zorder": 4}
+        ax.plot(*place, marker, color=colour, transform=transform, **style)
 
 
-def note(ax: Axes, label: str, *, gid: str = "note", **style) -> None:
+def note(ax: Axes, label: str, *, gid: str = "note", **style: Any) -> None:
     """An entry for the legend alone, once."""
     if label not in ax.get_legend_handles_labels()[1]:
         ax.plot([], [], linestyle="", label=label, gid=gid, **style)
@@ -140,5 +140,5 @@ def add_legend(ax: Axes, legend: Legend) -> Axes:
     return ax
 
 
-def _gid(handle) -> str | None:
+def _gid(handle: Any) -> str | None:
     return handle.get_gid() if hasattr(handle, "get_gid") else None  # a container of error bars has none

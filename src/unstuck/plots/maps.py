@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -48,11 +49,12 @@ def unit_heatmap(
         if len(runs) > 1:
             raise ValueError(f"values: expected one run, got {len(runs)}")
         arrays = runs[0].record.arrays
-        steps = sorted(step for step, at, of in arrays if (at, of) == (layer, quantity))
-        if not steps:
+        found = {step: array for (step, at, of), array in arrays.items() if (at, of) == (layer, quantity)}
+        if not found:
             known = sorted({(at, of) for _, at, of in arrays})
             raise ValueError(f"layer, quantity: no arrays for {(layer, quantity)}; there are {known}")
-        values = [arrays[step, layer, quantity] for step in steps]
+        steps = sorted(found)
+        values = [found[step] for step in steps]
     grid = np.ma.masked_invalid(floats(values, "values", ndim=2))
     x, y = cell_edges(_increasing(steps_of(steps, len(grid)), "steps")), np.arange(grid.shape[1] + 1) + 0.5
     top = 1.0 if fraction or not grid.any() else float(np.abs(grid).max())
@@ -128,7 +130,7 @@ def grid_map(
     for side in sides:
         side.dress(ax)
     if runs is not None:
-        name_axes(ax, x, y)
+        name_axes(ax, *settings)
     return ax
 
 
@@ -143,7 +145,7 @@ def cell_edges(centres: np.ndarray, log: bool = False) -> np.ndarray:
 class _Side:
     """One axis of a map: where its cells lie, and how it is labelled."""
 
-    def __init__(self, values: list, name: str, scale: str):
+    def __init__(self, values: list, name: str, scale: str) -> None:
         self.name, self.scale = name, choice(f"{name}scale", scale, ("linear", "log"))
         self.texts = None if _numeric(values) else [label_of(str(value)) for value in values]
         if self.texts and scale == "log":
@@ -164,7 +166,9 @@ class _Side:
             axis.set_minor_locator(NullLocator())
 
 
-def _mesh(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, look: dict, label: str | None, **bar: str):
+def _mesh(
+    ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, look: dict, label: str | None, **bar: Any
+) -> QuadMesh:
     """Cells (X, Y) between borders x (X + 1,) and y (Y + 1,), with a colour bar unless its label is None."""
     mesh = ax.pcolormesh(x, y, values.T, rasterized=True, **look)
     ax.grid(False)
@@ -187,8 +191,8 @@ def _of_runs(runs: Runs, x: Any, y: Any, quantity: str | None, layer: str | None
     array = np.moveaxis(runs.last(quantity, layer), [list(axes).index(name) for name in (x, y)], (0, 1))[
         np.ix_(*ranks)
     ]
-    found = [[axes[name][i] for i in rank] for name, rank in zip((x, y), ranks, strict=True)]
-    return array.reshape(*array.shape[:2], -1), *found
+    x_values, y_values = ([axes[name][i] for i in rank] for name, rank in zip((x, y), ranks, strict=True))
+    return array.reshape(*array.shape[:2], -1), x_values, y_values
 
 
 def _listed(values: Any, name: str) -> list:

@@ -1,10 +1,12 @@
 """What makes several curves one figure: a panel a setting, reference lines, names at the curves."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from unstuck.arguments import instance, names, real, whole
 from unstuck.plots.colours import INK
@@ -48,8 +50,8 @@ def reference(ax: Axes, text: str = "", *, x: float | None = None, y: float | No
     if (x is None) == (y is None):
         raise ValueError(f"x, y: give exactly one, got x={x}, y={y}")
     at = real("x", x) if y is None else real("y", y)
-    line = {"color": colour, "linestyle": ":", "linewidth": 1.3, "zorder": 1.8, "gid": "reference"}
-    word = {"textcoords": "offset points", "color": colour, "fontsize": "small", "ha": "right"}
+    line: dict[str, Any] = {"color": colour, "linestyle": ":", "linewidth": 1.3, "zorder": 1.8, "gid": "reference"}
+    word: dict[str, Any] = {"textcoords": "offset points", "color": colour, "fontsize": "small", "ha": "right"}
     if y is None:
         ax.axvline(at, **line)
         ax.annotate(text, (at, 1), (-2, -3), xycoords=ax.get_xaxis_transform(), va="top", rotation=90, **word)
@@ -66,24 +68,25 @@ def label_curves(ax: Axes) -> Axes:
     little as keeps it off its neighbours, and a line in the curve's colour leads to it.
     """
     instance("ax", ax, Axes, "matplotlib Axes")
-    lines = [line for line in ax.lines if not line.get_label().startswith("_") and len(line.get_xdata())]
+    lines = [line for line in ax.lines if not str(line.get_label()).startswith("_") and np.size(line.get_xdata())]
+    labels = [str(line.get_label()) for line in lines]
     need(lines, "ax", "one curve with a label")
-    if ax.get_legend() is not None:
-        ax.get_legend().remove()
-    ax.figure.draw_without_rendering()  # limits and layout, which the places of the labels depend on
+    if (legend := ax.get_legend()) is not None:
+        legend.remove()
+    ax.figure.figure.draw_without_rendering()  # limits and layout, which the places of the labels depend on
     ends = np.array([_end(ax, line) for line in lines])  # (n, 2)
     size = plt.rcParams["font.size"] * 0.9
     row = size * 1.25 / 72 * ax.figure.dpi / ax.get_window_extent().height  # of text, in heights of the axes
-    middles = _apart(ends[:, 1], np.array([row * (line.get_label().count("\n") + 1) for line in lines]))
-    place = {"xycoords": "axes fraction", "textcoords": "axes fraction", "annotation_clip": False, "va": "center"}
-    leader = {"arrowstyle": "-", "linewidth": 1.4, "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 0}
-    for line, end, middle in zip(lines, ends, middles, strict=True):
+    middles = _apart(ends[:, 1], np.array([row * (label.count("\n") + 1) for label in labels]))
+    place: dict[str, Any] = {"xycoords": "axes fraction", "annotation_clip": False, "va": "center"}
+    leader: dict[str, Any] = {"arrowstyle": "-", "linewidth": 1.4, "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 0}
+    for line, label, end, middle in zip(lines, labels, ends, middles, strict=True):
         look = leader | {"color": line.get_color(), "linestyle": line.get_linestyle()}
-        ax.annotate(line.get_label(), end, (1.04, middle), fontsize=size, arrowprops=look, **place)
+        ax.annotate(label, end, (1.04, middle), fontsize=size, arrowprops=look, textcoords="axes fraction", **place)
     return ax
 
 
-def _end(ax: Axes, line) -> tuple[float, float]:
+def _end(ax: Axes, line: Line2D) -> tuple[float, float]:
     """Where a curve's last point that can be seen stands, in widths and heights of the axes."""
     points = np.column_stack(np.broadcast_arrays(line.get_xdata(), line.get_ydata())).astype(float)
     with np.errstate(invalid="ignore"):

@@ -207,11 +207,11 @@ def _shown(value: float, digits: int = 3) -> str:
 
 def _mark_best(cells: list[list[Cell]], k: int, direction: str, column: Any) -> None:
     """Mark the best cells of column k, in place: what shows the same number is as good."""
-    found = [row[k] for row in cells if row[k].value is not None]
+    found = [(cell.value, cell) for cell in (row[k] for row in cells) if cell.value is not None]
     if not found:
         raise ValueError(f"best: there is no number in the column {column!r}")
-    whole = [cell for cell in found if not cell.lost]
-    best = (max if direction == "max" else min)(whole, key=lambda cell: cell.value, default=None)
+    whole = [(value, cell.text) for value, cell in found if not cell.lost]
+    _, best = (max if direction == "max" else min)(whole, default=(math.nan, ""))
     for row in cells:
-        if row[k] in whole:
-            row[k] = replace(row[k], best=row[k].text == best.text)
+        if row[k].value is not None and not row[k].lost:
+            row[k] = replace(row[k], best=row[k].text == best)

@@ -19,7 +19,7 @@ class FunctionalActivations:
     Not seen: what has no graph (a frozen part in front), and what overwrites a view in place (autograd hides it).
     """
 
-    def __init__(self, measured: Measured):
+    def __init__(self, measured: Measured) -> None:
         self.measured = measured
         self.done = False
         self.names: dict[nn.Module, str] = {}

@@ -94,7 +94,7 @@ class UnitLog:
 
     BLOCK = 16
 
-    def __init__(self, quantities: Sequence[str], window: int):
+    def __init__(self, quantities: Sequence[str], window: int) -> None:
         self.quantities = list(quantities)
         self.window = float(min(window, 2**24))  # steps are counted in floating point
         self.observed = 0
@@ -156,7 +156,7 @@ class Log:
         window: of the quantities that are joined over a window.
     """
 
-    def __init__(self, quantities: Iterable[str], window: int):
+    def __init__(self, quantities: Iterable[str], window: int) -> None:
         quantities = list(dict.fromkeys(quantities))
         self.activation = measure.functions(quantities, "activation")
         self.parameter = measure.functions(quantities, "parameter")

@@ -53,7 +53,7 @@ class Gradients:
         attempt: how a hook of ours is called: `attempt(what, method, *arguments)`.
     """
 
-    def __init__(self, log: Log, attempt: Callable):
+    def __init__(self, log: Log, attempt: Callable) -> None:
         self.log, self.attempt = log, attempt
         self.marks: list = []  # handles of the hooks on the graphs of steps whose backward may still come
         self.last: tuple[list[tuple[Tensor, int]], measure.Tensors] | None = None  # as they were when measured
@@ -132,7 +132,9 @@ class Updates:
         fail: how it is noted that an update cannot be measured: `fail(what, error)`.
     """
 
-    def __init__(self, log: Log, gradients: Gradients, missed: list[int], fail: Callable[[str, Exception], None]):
+    def __init__(
+        self, log: Log, gradients: Gradients, missed: list[int], fail: Callable[[str, Exception], None]
+    ) -> None:
         self.log, self.gradients, self.missed, self.fail = log, gradients, missed, fail
         self.step: Step | None = None  # the step whose update has not been measured
         self.copies: list[Tensor] = []  # the parameters at its start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from unstuck.probes.functional import FunctionalActivations
 from unstuck.probes.log import Log
 from unstuck.probes.parameters import Gradients, Step, Updates
 from unstuck.record import Record
+
+T = TypeVar("T")
 
 REASONS = {
     "in evaluation mode": "model.train() ends it",
@@ -43,7 +46,7 @@ class Watcher:
         window: int,
         layers: Sequence[str] | None,
         units: bool,
-    ):
+    ) -> None:
         self.model, self.every, self.units = model, every, units
         self.chosen = None if layers is None else names("layers", layers, dict(model.named_modules()))
         self.kinds: dict[str, str] = {}
@@ -66,7 +69,7 @@ class Watcher:
 
     # --- what can go wrong ---
 
-    def attempt(self, what: str, method: Callable, *args):
+    def attempt(self, what: str, method: Callable[..., T], *args: Any) -> T | None:
         """Call `method`; whatever goes wrong is noted and left out: a watch never costs the user a run."""
         try:
             return method(*args)
@@ -100,15 +103,15 @@ class Watcher:
 
     def attach(self) -> None:
         # a compiler that looks into them must find nothing but the first line
-        def before(module: nn.Module, args) -> None:
+        def before(module: nn.Module, args: Any) -> None:
             if not torch.compiler.is_compiling():
                 self.attempt("the beginning of a forward", self._before, module)
 
-        def after(module: nn.Module, args, output) -> None:
+        def after(module: nn.Module, args: Any, output: Any) -> None:
             if not torch.compiler.is_compiling() and self.running is not None:
                 self.attempt("a forward", self._after, module, args, output)
 
-        def before_step(optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+        def before_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
             if self.updates.step is not None:
                 self.attempt("an update", self.updates.before_step, optimizer, args, kwargs)
 
@@ -135,7 +138,7 @@ class Watcher:
             if not self.unseen.done and module is not self.model:
                 self.attempt("functional activations", self.unseen.enter, module)
 
-    def _after(self, module: nn.Module, given, output) -> None:
+    def _after(self, module: nn.Module, given: Any, output: Any) -> None:
         with private.plain_tensors():
             name = self.attempt("finding the activations", self.measured.leave, module, given, output)
             if name is not None:
@@ -210,7 +213,7 @@ class Watcher:
     def _close(self, last: bool) -> None:
         self.updates.close(last=last)
 
-    def _activation(self, step: Step, name: str, module: nn.Module, output) -> None:
+    def _activation(self, step: Step, name: str, module: nn.Module, output: Any) -> None:
         """Reduce one output to its numbers."""
         self.kinds[name] = type(module).__name__
         layer, a = parts.call_name(name, step.calls), parts.measurable(output)
@@ -221,7 +224,7 @@ class Watcher:
             if self.units:
                 self.arrays[step.number, layer, "zero_fraction"] = signal.zeros
 
-    def _forward_ends(self, step: Step, output) -> None:
+    def _forward_ends(self, step: Step, output: Any) -> None:
         self.ended += 1
         self.attempt("the activations", self.log.end, step.number)
         if step.groups and self.log.parameter:

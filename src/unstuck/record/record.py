@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from unstuck.arguments import whole
 from unstuck.record.quantities import QUANTITIES
@@ -19,6 +20,8 @@ COLUMNS = ("step", "layer", "quantity", "value")
 
 Row = tuple[int, str, str, float]
 """Step, layer, quantity, value."""
+Arrays = Mapping[tuple[int, str, str], np.ndarray]
+"""By step, layer, quantity."""
 
 
 class Record:
@@ -35,9 +38,9 @@ class Record:
     def __init__(
         self,
         rows: Iterable[Row] = (),
-        arrays: Mapping[tuple[int, str, str], np.ndarray] | None = None,
+        arrays: Arrays | None = None,
         meta: Mapping[str, Any] | None = None,
-    ):
+    ) -> None:
         # columns, not tuples: a long watch leaves millions of numbers
         self._series: dict[str, dict[str, tuple[array, array]]] = {}  # quantity -> layer -> steps, values
         self.arrays: dict[tuple[int, str, str], np.ndarray] = dict(arrays or {})
@@ -62,7 +65,7 @@ class Record:
                 raise ValueError(f"rows: expected (step, layer, quantity, value), got {row!r}")
             self.add(*row)
 
-    def add_series(self, layer: str, quantity: str, steps, values) -> None:
+    def add_series(self, layer: str, quantity: str, steps: ArrayLike, values: ArrayLike) -> None:
         """Append many rows of one quantity in one layer: `steps` (T,) integers, `values` (T,) numbers."""
         steps, values = np.asarray(steps), np.asarray(values, dtype=np.float64)
         if steps.dtype.kind not in "iu" or steps.ndim != 1 or steps.shape != values.shape:
@@ -139,7 +142,9 @@ class Record:
         return {name: column[order] for name, column in zip(COLUMNS, columns, strict=True)}
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, Any], arrays=None, meta=None) -> Record:
+    def from_columns(
+        cls, columns: Mapping[str, Any], arrays: Arrays | None = None, meta: Mapping[str, Any] | None = None
+    ) -> Record:
         """The inverse of `to_columns`; columns of unequal length are a ValueError."""
         missing = [name for name in COLUMNS if name not in columns]
         if missing:
@@ -149,13 +154,13 @@ class Record:
             raise ValueError(f"columns: expected equal lengths, got {sizes}")
         return cls(zip(*(columns[name] for name in COLUMNS), strict=True), arrays, meta)
 
-    def to_pandas(self):
+    def to_pandas(self) -> Any:
         """The rows as a pandas DataFrame (pandas is imported on call)."""
         import pandas
 
         return pandas.DataFrame(self.to_columns())
 
-    def save(self, path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one .npz; written beside and moved, so never half a file.
 
         A TypeError says what cannot be stored: meta data that JSON cannot hold, arrays of Python objects.
@@ -168,8 +173,8 @@ class Record:
             text = json.dumps(head)
         except TypeError as error:
             raise TypeError(f"meta: expected what JSON can hold, got {self.meta!r} ({error})") from error
-        columns = {f"column_{name}": column for name, column in self.to_columns().items()}
-        arrays = {f"array_{i}": np.asarray(array) for i, array in enumerate(self.arrays.values())}
+        columns: dict[str, Any] = {f"column_{name}": column for name, column in self.to_columns().items()}
+        arrays: dict[str, Any] = {f"array_{i}": np.asarray(array) for i, array in enumerate(self.arrays.values())}
         objects = [key for key, array in self.arrays.items() if np.asarray(array).dtype.hasobject]
         if objects:
             raise TypeError(f"arrays: expected numbers, got Python objects at {objects}")
@@ -182,7 +187,7 @@ class Record:
             beside.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path) -> Record:
+    def load(cls, path: str | os.PathLike[str]) -> Record:
         """Read what `save` wrote; a damaged or unknown file is a ValueError that names it."""
         path = Path(path)
         with open(path, "rb") as file:  # opened here, because np.load does not close a damaged file

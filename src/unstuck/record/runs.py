@@ -32,7 +32,7 @@ class Runs(list[Run]):
     are the full product of these values in that order; otherwise they have shape (n,), a number a run.
     """
 
-    def __init__(self, runs: Iterable[Run] = ()):
+    def __init__(self, runs: Iterable[Run] = ()) -> None:
         super().__init__(runs)
         for i, run in enumerate(self):
             if not isinstance(run, Run):

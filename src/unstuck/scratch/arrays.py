@@ -77,7 +77,7 @@ def _fits(sizes: tuple[int, ...], shape: Shape, smallest: int) -> bool:
         sizes, shape = sizes[: len(shape) - 1], shape[:-1]
     if len(sizes) != len(shape):
         return False
-    named: dict[str, int] = {}
+    named: dict[str | EllipsisType, int] = {}
     for size, wanted in zip(sizes, shape, strict=True):
         least = max(smallest, 1) if wanted in ("Hi", "Wi") else 1
         if size != (wanted if isinstance(wanted, int) else named.setdefault(wanted, max(size, least))):

@@ -103,7 +103,15 @@ def gradient_check(
     return GradientReport(tuple(rows))
 
 
-def _check(name: str, array, gradient, indices, loss: Callable[[], float], eps: float, floor: float) -> Row:
+def _check(
+    name: str,
+    array: np.ndarray,
+    gradient: np.ndarray,
+    indices: list[tuple[int, ...]],
+    loss: Callable[[], float],
+    eps: float,
+    floor: float,
+) -> Row:
     """Compare the entries `indices` of one parameter."""
     if gradient.shape != array.shape:
         raise ValueError(f"network: expected a gradient {array.shape} of {name}, got {gradient.shape}")

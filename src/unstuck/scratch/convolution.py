@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike
 
 from unstuck.arguments import whole, wholes
 from unstuck.scratch.arrays import copied, floats, he_normal
@@ -83,15 +84,24 @@ class Conv2d(Layer):
     kind = "conv"
 
     def __init__(
-        self, c_in: int, c_out: int, size: int, *, stride: int = 1, padding: int = 0, weight=None, bias=None, rng=None
-    ):
+        self,
+        c_in: int,
+        c_out: int,
+        size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        weight: ArrayLike | None = None,
+        bias: ArrayLike | None = None,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.c_in, self.c_out, self.size = whole("c_in", c_in), whole("c_out", c_out), whole("size", size)
         self.stride, self.padding = whole("stride", stride), whole("padding", padding, least=0)
         weight = he_normal((self.c_out, self.c_in, self.size, self.size), weight, rng)
         self.learns(weight=weight, bias=copied("bias", bias, (self.c_out,)))
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         x = self.expects(x, ("N", self.c_in, "Hi", "Wi"), smallest=self.size - 2 * self.padding)
         x = pad(x, self.padding)
         seen = windows(x, self.size, self.stride)  # (N, c_in, k, k, Ho, Wo)
@@ -99,7 +109,7 @@ class Conv2d(Layer):
         z = self.kernels() @ columns + self.params["bias"][:, None]  # (N, c_out, Ho Wo)
         return self.remember(z.reshape(len(x), self.c_out, *seen.shape[4:]), (columns, seen.shape, x.shape))
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         columns, seen_shape, padded_shape = self.recall(grad)
         g = grad.reshape(len(grad), self.c_out, -1)  # (N, c_out, Ho Wo)
         dw = (g @ columns.swapaxes(1, 2)).sum(axis=0)  # (c_out, c_in k k)
@@ -109,7 +119,7 @@ class Conv2d(Layer):
         dx, p = fold(dcolumns.reshape(seen_shape), padded_shape, self.stride), self.padding
         return dx[:, :, p : dx.shape[2] - p, p : dx.shape[3] - p]
 
-    def kernels(self):
+    def kernels(self) -> np.ndarray:
         """The weight as a matrix, (c_out, c_in k k)."""
         return self.params["weight"].reshape(self.c_out, -1)
 
@@ -123,12 +133,12 @@ class MaxPool2d(Layer):
 
     kind = "pool"
 
-    def __init__(self, size: int, *, stride: int | None = None):
+    def __init__(self, size: int, *, stride: int | None = None) -> None:
         super().__init__()
         self.size = whole("size", size)
         self.stride = self.size if stride is None else whole("stride", stride)
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         x = self.expects(x, IMAGES, smallest=self.size)
         seen = windows(x, self.size, self.stride)
         flat = seen.reshape(*x.shape[:2], self.size**2, *seen.shape[4:])  # (N, C, k k, Ho, Wo)
@@ -136,7 +146,7 @@ class MaxPool2d(Layer):
         a = np.take_along_axis(flat, winner, axis=2)[:, :, 0]
         return self.remember(a, (winner, seen.shape, x.shape))
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         winner, seen_shape, x_shape = self.recall(grad)
         parts = np.zeros((*seen_shape[:2], self.size**2, *seen_shape[4:]), dtype=grad.dtype)
         np.put_along_axis(parts, winner, grad[:, :, None], axis=2)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import DTypeLike
 
 from unstuck.arguments import instance
 from unstuck.scratch.arrays import Shape, floats, precision
@@ -21,13 +24,13 @@ class Layer:
 
     kind = "layer"
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.name = self.kind
         self.training = True
         self.params: dict[str, np.ndarray] = {}
         self.grads: dict[str, np.ndarray] = {}
         self.buffers: dict[str, np.ndarray] = {}
-        self._remembered = None  # (shape of the output, what backward needs)
+        self._remembered: tuple[tuple[int, ...], Any] | None = None  # (shape of the output, what backward needs)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -40,7 +43,7 @@ class Layer:
         self.params = params
         self.grads = {name: np.zeros_like(array) for name, array in params.items()}
 
-    def astype(self, dtype) -> Layer:
+    def astype(self, dtype: DTypeLike) -> Layer:
         """Turn all arrays into float64 or float32; returns the layer."""
         dtype = precision("dtype", dtype)
         for arrays in (self.params, self.grads, self.buffers):
@@ -51,12 +54,12 @@ class Layer:
         """`x` as floats in one of these shapes, as `arrays.floats` has it; an error says in which layer."""
         return floats(name, x, *shapes, smallest=smallest, where=f" in {self.name}")
 
-    def remember(self, output: np.ndarray, needed) -> np.ndarray:
+    def remember(self, output: np.ndarray, needed: Any) -> np.ndarray:
         """Keep what `backward` will need; returns the output."""
         self._remembered = (output.shape, needed)
         return output
 
-    def recall(self, grad: np.ndarray):
+    def recall(self, grad: np.ndarray) -> Any:
         """What the last `forward` kept; refuses a gradient that does not have its output's shape."""
         if self._remembered is None:
             raise RuntimeError(f"{self.name}: backward before forward")

@@ -1,6 +1,7 @@
 """`Linear` and `Flatten`."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from unstuck.arguments import whole
 from unstuck.scratch.arrays import copied, he_normal
@@ -25,19 +26,27 @@ class Linear(Layer):
 
     kind = "linear"
 
-    def __init__(self, fan_in: int, fan_out: int, *, weight=None, bias=None, rng=None):
+    def __init__(
+        self,
+        fan_in: int,
+        fan_out: int,
+        *,
+        weight: ArrayLike | None = None,
+        bias: ArrayLike | None = None,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.fan_in, self.fan_out = whole("fan_in", fan_in), whole("fan_out", fan_out)
         weight = he_normal((self.fan_out, self.fan_in), weight, rng)
         self.learns(weight=weight, bias=copied("bias", bias, (self.fan_out,)))
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         x = self.expects(x, ("N", self.fan_in))
         z = x @ self.params["weight"].T  # (N, fan_out)
         z += self.params["bias"]
         return self.remember(z, x)
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         x = self.recall(grad)
         np.matmul(grad.T, x, out=self.grads["weight"])  # (fan_out, fan_in)
         np.sum(grad, axis=0, out=self.grads["bias"])  # (fan_out,)
@@ -49,9 +58,9 @@ class Flatten(Layer):
 
     kind = "flatten"
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         x = self.expects(x, ("N", ...))
         return self.remember(x.reshape(len(x), -1), x.shape)
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         return grad.reshape(self.recall(grad))

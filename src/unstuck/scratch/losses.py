@@ -23,7 +23,7 @@ class Loss:
 
     name = "loss"
 
-    def __init__(self, reduction: str = "mean"):
+    def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice("reduction", reduction, REDUCTIONS)
         self.mean = math.nan
         self._grad: np.ndarray | None = None  # of the sum of the terms
@@ -60,7 +60,7 @@ class SoftmaxCrossEntropy(Loss):
     Before the exponential each row loses its maximum, which changes neither line and keeps it from overflowing.
     """
 
-    def forward(self, output, y):
+    def forward(self, output: np.ndarray, y: np.ndarray) -> float:
         output, y = _classes(output, y)
         rows = np.arange(len(y))
         z = output - output.max(axis=1, keepdims=True)  # (N, K), at most 0
@@ -70,7 +70,7 @@ class SoftmaxCrossEntropy(Loss):
         p[rows, y] -= 1
         return self.reduce(np.log(total[:, 0]) - z[rows, y], p)
 
-    def accuracy(self, output, y):
+    def accuracy(self, output: np.ndarray, y: np.ndarray) -> float:
         output, y = _classes(output, y)
         return float(np.mean(output.argmax(axis=1) == y))
 
@@ -81,13 +81,13 @@ class LogisticLoss(Loss):
     term = log(1 + e^z) - y z = max(z, 0) + log(1 + e^-|z|) - y z          dloss/dz = sigmoid(z) - y
     """
 
-    def forward(self, output, y):
+    def forward(self, output: np.ndarray, y: np.ndarray) -> float:
         output, y = _shares(output, y)
         y = y[:, None].astype(output.dtype)  # (N, 1), as the logits: (N,) would broadcast to (N, N)
         terms = np.maximum(output, 0) + np.log1p(np.exp(-np.abs(output))) - y * output
         return self.reduce(terms, sigmoid(output) - y)
 
-    def accuracy(self, output, y):
+    def accuracy(self, output: np.ndarray, y: np.ndarray) -> float:
         output, y = _shares(output, y)
         return float(np.mean((output[:, 0] > 0) == (y > 0.5)))
 
@@ -98,7 +98,7 @@ class SquaredError(Loss):
     dloss/doutput = 2 (output - y).
     """
 
-    def forward(self, output, y):
+    def forward(self, output: np.ndarray, y: np.ndarray) -> float:
         output = floats("output", output, ("N", ...))
         y = floats("y", y, output.shape)
         difference = output - y.astype(output.dtype)

@@ -4,8 +4,10 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from unstuck.arguments import choice, flag, instance, real, short, whole, wholes
 from unstuck.record import Record
@@ -28,7 +30,7 @@ class Network:
     `network.step(lr)`.
     """
 
-    def __init__(self, layers: Sequence[Layer], loss: Loss, *, dtype=np.float64):
+    def __init__(self, layers: Sequence[Layer], loss: Loss, *, dtype: DTypeLike = np.float64) -> None:
         instance("layers", layers, Sequence, "a sequence of layers")
         for layer in layers:
             instance("layers", layer, Layer, "layers")
@@ -92,7 +94,9 @@ class Network:
         finally:
             self.training = before
 
-    def fit(self, data, *, steps: int, lr: float, batch_size: int = 100, seed: int = 0, every: int = 1) -> Record:
+    def fit(
+        self, data: Any, *, steps: int, lr: float, batch_size: int = 100, seed: int = 0, every: int = 1
+    ) -> Record:
         """Train in place by stochastic gradient descent and return what happened.
 
         Args:
@@ -136,7 +140,7 @@ class Network:
         return "\n".join([f"Network, {self.dtype}", *lines, f"  {self.loss!r}"])
 
 
-def _examples(data) -> tuple[np.ndarray, np.ndarray]:
+def _examples(data: Any) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and labels, as many of each, of a `Split` or a pair."""
     pair = (data.x_train, data.y_train) if hasattr(data, "x_train") else data
     if not (isinstance(pair, tuple | list) and len(pair) == 2):
@@ -164,7 +168,7 @@ def perceptron(
     weight_std: float | None = None,
     loss: Loss | None = None,
     seed: int = 0,
-    dtype=np.float64,
+    dtype: DTypeLike = np.float64,
 ) -> Network:
     """The book's multilayer perceptron: `flatten1`, then `linear1`, `act1`, ..., ending with a linear layer.
 

@@ -24,14 +24,14 @@ class BatchNorm(Layer):
 
     kind = "norm"
 
-    def __init__(self, features: int, *, momentum: float = 0.1, eps: float = 1e-5):
+    def __init__(self, features: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__()
         self.features = whole("features", features)
         self.momentum, self.eps = real("momentum", momentum, least=0, most=1), real("eps", eps, least=0)
         self.learns(gamma=np.ones(self.features), beta=np.zeros(self.features))
         self.buffers = {"running_mean": np.zeros(self.features), "running_var": np.ones(self.features)}
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         x = self.expects(x, ("N", self.features), ("N", self.features, "Hi", "Wi"))
         rows = to_rows(x)  # (M, C)
         mean, var = self.batch_statistics(rows) if self.training else self.buffers.values()
@@ -40,7 +40,7 @@ class BatchNorm(Layer):
         y = self.params["gamma"] * n + self.params["beta"]
         return self.remember(from_rows(y, x.shape), (n, std, self.training))
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         n, std, in_training = self.recall(grad)
         g = to_rows(grad)
         self.grads["gamma"][:] = (g * n).sum(axis=0)
@@ -50,7 +50,7 @@ class BatchNorm(Layer):
             h = h - h.mean(axis=0) - n * (h * n).mean(axis=0)
         return from_rows(h / std, grad.shape)
 
-    def batch_statistics(self, rows):
+    def batch_statistics(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of each column of (M, C); moves the running ones towards them."""
         m = len(rows)
         if m < 2:
@@ -76,18 +76,18 @@ class LayerNorm(Layer):
 
     kind = "norm"
 
-    def __init__(self, features: int, *, eps: float = 1e-5):
+    def __init__(self, features: int, *, eps: float = 1e-5) -> None:
         super().__init__()
         self.features, self.eps = whole("features", features), real("eps", eps, least=0)
         self.learns(gamma=np.ones(self.features), beta=np.zeros(self.features))
 
-    def forward(self, x):
+    def forward(self, x: np.ndarray) -> np.ndarray:
         x = self.expects(x, ("N", self.features), ("N", "T", self.features))
         std = np.sqrt(x.var(axis=-1, keepdims=True) + self.eps)  # (N, 1) or (N, T, 1)
         n = (x - x.mean(axis=-1, keepdims=True)) / std
         return self.remember(self.params["gamma"] * n + self.params["beta"], (n, std))
 
-    def backward(self, grad):
+    def backward(self, grad: np.ndarray) -> np.ndarray:
         n, std = self.recall(grad)
         examples = tuple(range(grad.ndim - 1))  # every axis but the features'
         self.grads["gamma"][:] = (grad * n).sum(axis=examples)
