@@ -21,6 +21,22 @@ from unstuck.record import QUANTITIES
 UNSATURATED = {row.kind: row.unsaturated for row in ACTIVATIONS.values() if row.unsaturated}
 
 
+class Room:
+    """Memory to work in, kept from one signal to the next: new memory costs more than what is computed in it."""
+
+    def __init__(self) -> None:
+        self.flat: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def like(self, a: Tensor) -> Tensor:
+        """Room of the shape of `a`, whose content is anything, until it is asked for again."""
+        if not a.is_contiguous():
+            return torch.empty_like(a)
+        flat = self.flat.get((a.dtype, a.device))
+        if flat is None or len(flat) < a.numel():
+            flat = self.flat[a.dtype, a.device] = torch.empty(a.numel(), dtype=a.dtype, device=a.device)
+        return flat[: a.numel()].view(a.shape)
+
+
 class Signal:
     """What one activation put out, and what several quantities need of it, computed once.
 
@@ -29,11 +45,15 @@ class Signal:
         kind: the class of the module that made it, "ReLU".
         unit_axis: the axis of `a` whose places are the units: 1 for the channels of images, -1 for features.
         members: whether the first axis counts networks.
+        room: to work in; None: its own.
     """
 
-    def __init__(self, a: Tensor, *, kind: str = "", unit_axis: int = -1, members: bool = False) -> None:
+    def __init__(
+        self, a: Tensor, *, kind: str = "", unit_axis: int = -1, members: bool = False, room: Room | None = None
+    ) -> None:
         self.a, self.kind, self.members = a, kind, members
         self.unit_axis = unit_axis % a.ndim
+        self.room = Room() if room is None else room
 
     @property
     def flat(self) -> Tensor:
@@ -43,7 +63,7 @@ class Signal:
     @cached_property
     def buffer(self) -> Tensor:
         """Room of the shape of `a`, to be overwritten: `out=` costs a fraction of a new tensor."""
-        return torch.empty_like(self.a)
+        return self.room.like(self.a)
 
     @cached_property
     def mean(self) -> Tensor:
@@ -57,7 +77,7 @@ class Signal:
         zero = torch.eq(self.a, 0, out=self.buffer)
         kept = {self.unit_axis, 0} if self.members else {self.unit_axis}
         others = [axis for axis in range(zero.ndim) if axis not in kept]
-        return zero.mean(others) if others else zero
+        return zero.mean(others) if others else zero.clone()
 
     def like(self, values: Tensor) -> Tensor:
         """() or (M,) as a tensor that broadcasts against `a`."""

@@ -166,6 +166,7 @@ class Log:
         self.before = Stream()  # the norms of the weights that were updated: nothing is relative to zero
         self.window = window
         self.units: dict[Callable, UnitLog] = {}
+        self.room = measure.Room()
         self.begin()
 
     def begin(self) -> None:

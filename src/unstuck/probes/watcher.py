@@ -219,7 +219,7 @@ class Watcher:
         layer, a = parts.call_name(name, step.calls), parts.measurable(output)
         if a is not None and (self.units or self.log.activation):
             axis = self.measured.axis.of(layer, a, output)
-            signal = measure.Signal(a, kind=type(module).__name__, unit_axis=axis)
+            signal = measure.Signal(a, kind=type(module).__name__, unit_axis=axis, room=self.log.room)
             self.log.see(layer, signal)
             if self.units:
                 self.arrays[step.number, layer, "zero_fraction"] = signal.zeros
