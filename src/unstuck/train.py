@@ -158,6 +158,12 @@ def train_part(split: Split) -> tuple[Tensor, Tensor]:
     return x, y
 
 
+def test_part(split: Split) -> tuple[Tensor, Tensor]:
+    """Test examples and their labels, of a split whose training part consists of tensors: then they are, too."""
+    assert isinstance(split.x_test, Tensor) and isinstance(split.y_test, Tensor)
+    return split.x_test, split.y_test
+
+
 def check_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
     """Names that a training loop, with its watch, can fill in."""
     quantities = names("quantities", quantities, QUANTITIES)
@@ -183,8 +189,7 @@ def _test(
     step: int,
     batch_size: int = 1000,
 ) -> None:
-    assert isinstance(split.x_test, Tensor) and isinstance(split.y_test, Tensor)  # as in the training part
-    x, y = split.x_test.to(device), split.y_test.to(device)
+    x, y = (part.to(device) for part in test_part(split))
     with in_mode(model, training=False):
         logits = torch.cat([model(batch) for batch in x.split(batch_size)])  # (N, K)
     if "test_loss" in names:

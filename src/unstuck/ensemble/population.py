@@ -19,7 +19,7 @@ from unstuck.ensemble.trial import LOCK
 from unstuck.evaluate import in_mode
 from unstuck.probes.log import Log
 from unstuck.record import Record, Run
-from unstuck.train import MOMENTUM, TEST_QUANTITIES, batches
+from unstuck.train import MOMENTUM, TEST_QUANTITIES, batches, test_part, train_part
 
 WINDOW = 10  # observed steps without firing that make a unit `dead`, as in `watch`
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, as in PyTorch
@@ -62,7 +62,7 @@ class Population:
 
     def __init__(self, plan: Plan, members: Members, stacked: Stack, runs: Trained):
         self.plan, self.stacked, self.runs = plan, stacked, runs
-        self.x, self.y = plan.split.x_train, plan.split.y_train
+        self.x, self.y = train_part(plan.split)
         # those still training
         self.members = [(i, settings, Record(meta=plan.meta(stacked=True))) for i, settings in members.items()]
         self.orders = {seed: plan.batches(seed) for seed in map(plan.order, members.values())}
@@ -139,7 +139,9 @@ class Population:
 
     def unit_axes(self, x: Tensor) -> dict[str, int]:
         """The activations of a network with inputs x (N, ...), and the axes of their units, as `watch` finds them."""
-        model, calls, found = self.stacked.member(0).train(), {}, {}
+        model = self.stacked.member(0).train()
+        calls: dict[str, int] = {}
+        found: dict[str, int] = {}
         measured = parts.Measured(chosen=False)
         measured.look(parts.layers(model, None))
 
@@ -162,15 +164,16 @@ class Population:
         calls: dict[str, int] = {}
         if self.axes is None:
             self.axes = self.unit_axes(x[0]) if self.log.activation else {}
+        axes = self.axes
 
         def see(name: str, module: nn.Module, args: tuple, output: object) -> None:
             layer, a = parts.call_name(name, calls), parts.measurable(output)
-            if a is not None and layer in self.axes:
+            if a is not None and layer in axes:
                 a, kind = a if a.ndim > 2 else a[:, None], getattr(module, "of", module)  # at least one row a network
-                signal = measure.Signal(a, kind=type(kind).__name__, unit_axis=1 + self.axes[layer], members=True)
+                signal = measure.Signal(a, kind=type(kind).__name__, unit_axis=1 + axes[layer], members=True)
                 self.log.see(layer, signal)
 
-        watched = {layer.split("#")[0] for layer in self.axes}
+        watched = {layer.split("#")[0] for layer in axes}
         modules = [(name, module) for name, module in self.stacked.body.named_modules() if name in watched]
         handles = [module.register_forward_hook(partial(see, name)) for name, module in modules]
         try:
@@ -185,8 +188,10 @@ class Population:
 
     def grouped(self, of: Callable[[Tensor], Tensor | None]) -> tuple[list[str], measure.Tensors]:
         """Something of the parameters, layer by layer; layers that have none are left out."""
-        found = {layer: [of(getattr(module, name)) for name in own] for layer, module, own in self.layers}
-        found = {layer: [t for t in group if t is not None] for layer, group in found.items()}
+        found = {
+            layer: [t for name in own if (t := of(getattr(module, name))) is not None]
+            for layer, module, own in self.layers
+        }
         found = {layer: group for layer, group in found.items() if group}
         return list(found), measure.Tensors(found.values(), members=True)
 
@@ -197,14 +202,15 @@ class Population:
     @torch.no_grad()
     def test(self, step: int, names: list[str], size: int = 500) -> None:
         """The quantities of the test part."""
-        split, m, right, loss = self.plan.split, len(self.members), 0.0, 0.0
+        (x_test, y_test), m = test_part(self.plan.split), len(self.members)
+        right, loss = torch.zeros(m), torch.zeros(m, dtype=self.x.dtype)
         with in_mode(self.stacked, training=False):
-            for x, y in zip(split.x_test.split(size), split.y_test.split(size), strict=True):
+            for x, y in zip(x_test.split(size), y_test.split(size), strict=True):
                 logits, y = self.stacked(x.expand(m, *x.shape)), y.expand(m, -1)
-                right = right + (logits.argmax(dim=2) == y).sum(dim=1)
-                loss = loss + cross_entropy(logits.mT, y, reduction="none").sum(dim=1)
+                right += (logits.argmax(dim=2) == y).sum(dim=1)
+                loss += cross_entropy(logits.mT, y, reduction="none").sum(dim=1)
         for name in names:
-            self.note(step, name, (right if name == "test_accuracy" else loss) / len(split.y_test))
+            self.note(step, name, (right if name == "test_accuracy" else loss) / len(y_test))
 
     @torch.no_grad()
     def clip(self, limit: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,19 @@ from unstuck.parts import ACTIVATION_CLASSES
 class Leaf(nn.Module):
     """The stacked form of a leaf: `run(own, x)` with x (M, N, ...), and parameters as `own.weight` (M, ...)."""
 
-    def __init__(self, template: nn.Module, run: Callable[[Leaf, Tensor], Tensor]):
+    weight: Any  # these have what the leaf has: a tensor, None, or nothing
+    bias: Any
+    running_mean: Any
+    running_var: Any
+    num_batches_tracked: Any
+
+    def __init__(self, template: nn.Module, run: Callable[[Leaf, Tensor], Tensor]) -> None:
         super().__init__()
         self.template = [template]  # in a list, so that its parameters are not ours
         self.run = run
 
     @property
-    def of(self) -> nn.Module:
+    def of(self) -> Any:
         return self.template[0]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,17 +54,18 @@ def _batch_norm(own: Leaf, x: Tensor) -> Tensor:
     if own.training and not norm.track_running_stats:
         running = [None, None]
     batch, tracked = own.training or running[0] is None, own.training and running[0] is not None
-    averaged = (
-        tracked and norm.momentum is None
-    )  # over all batches, of which each network may have seen its own number
+    # over all batches, of which each network may have seen its own number
+    averaged = tracked and norm.momentum is None
     if tracked:
         own.num_batches_tracked += 1
-    flat = [None if t is None else t.flatten() for t in (*running, own.weight, own.bias)]  # views of what is updated
+    # views of what is updated
+    flat: list[Any] = [None if t is None else t.flatten() for t in (*running, own.weight, own.bias)]
+    mean, variance, gamma, beta = flat
     if averaged:
-        flat[:2] = flat[0].clone(), flat[1].clone()
+        mean, variance = mean.clone(), variance.clone()
     momentum = 1.0 if averaged else norm.momentum or 0.0
-    z = _side_by_side(lambda x: F.batch_norm(x, *flat, batch, momentum, norm.eps), x)
-    for old, new in zip(running, flat, strict=False) if averaged else ():
+    z = _side_by_side(lambda x: F.batch_norm(x, mean, variance, gamma, beta, batch, momentum, norm.eps), x)
+    for old, new in zip(running, (mean, variance), strict=True) if averaged else ():
         old.lerp_(new.view_as(old), 1 / own.num_batches_tracked[:, None].to(old))
     return z
 
@@ -91,10 +99,12 @@ def _each_example(own: Leaf, x: Tensor) -> Tensor:
     return own.of(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-RANDOM = (nn.RReLU, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-RANDOM += (nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
+RANDOM = (
+    *(nn.RReLU, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
+    *(nn.FractionalMaxPool2d, nn.FractionalMaxPool3d),
+)
 
-LEAVES: tuple[tuple[tuple[type, ...], Callable[[Leaf, Tensor], Tensor] | None], ...] = (
+LEAVES: tuple[tuple[tuple[type[nn.Module], ...], Callable[[Leaf, Tensor], Tensor] | None], ...] = (
     ((nn.Linear,), _linear),
     ((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), _batch_norm),
     ((nn.LayerNorm,), _normalised(F.layer_norm)),
@@ -210,9 +220,11 @@ def _stacked(module: nn.Module) -> nn.Module:
         raise ValueError(f"models: {kind.__name__} has parametrised weights, which cannot be stacked")
     for kinds, run in LEAVES:
         known = next((known for known in kinds if isinstance(module, known)), None)
-        if known is not None and run is None:
+        if known is None:
+            continue
+        if run is None:
             raise ValueError(f"models: {kind.__name__} draws at random, and cannot be stacked")
-        if known is not None and getattr(module.forward, "__func__", None) is known.forward:
+        if getattr(module.forward, "__func__", None) is known.forward:
             return _leaf(module, run)
     has_state = any(True for own in (module.parameters, module.buffers) for _ in own())
     has_children = any(True for _ in module.children())

@@ -120,7 +120,7 @@ def fit_many(
             elif members:
                 _train_elsewhere(executor, plan, members, runs, bar.update)
         except KeyboardInterrupt as interrupt:
-            interrupt.record = Runs(runs[i] for i in sorted(runs))
+            interrupt.record = Runs(runs[i] for i in sorted(runs))  # type: ignore[attr-defined]
             raise
     return Runs(runs[i] for i in members)
 
@@ -249,7 +249,7 @@ def _train_alike(plan: Plan, members: Members, models: dict[int, nn.Module], run
     except ValueError as error:
         reason = str(error)
     else:
-        reason = differs(list(models.values()), plan.split.x_train)
+        reason = differs(list(models.values()), train_part(plan.split)[0])
         if not reason:
             Population(plan, {i: members[i] for i in models}, stacked, runs).run(advance)
             return
@@ -260,21 +260,21 @@ def _train_alike(plan: Plan, members: Members, models: dict[int, nn.Module], run
 
 
 def _train_alone(plan: Plan, i: int, settings: Settings, model: nn.Module, runs: Trained, reason: str) -> None:
-    def clip(*_) -> None:
-        nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+    def clip(limit: float, *_) -> None:
+        nn.utils.clip_grad_norm_(model.parameters(), limit)
 
     def optimizer(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         optim = OPTIMIZERS[plan.optimizer](parameters, lr)
         if plan.clip is not None:
-            optim.register_step_pre_hook(clip)
+            optim.register_step_pre_hook(partial(clip, plan.clip))
         return optim
 
-    more = {"steps": plan.steps, "batch_size": plan.batch_size, "quantities": plan.quantities, "every": plan.every}
-    more |= {"schedule": plan.rates.__getitem__, "seed": plan.order(settings), "progress": False}
+    more: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size, "seed": plan.order(settings)}
+    more |= {"quantities": plan.quantities, "every": plan.every, "schedule": plan.rates.__getitem__}
     record = None
     try:
         with seeded(settings["seed"]):
-            record = fit(model, plan.split, lr=settings["lr"], optimizer=optimizer, **more)
+            record = fit(model, plan.split, lr=settings["lr"], optimizer=optimizer, progress=False, **more)
     except KeyboardInterrupt as interrupt:
         record = getattr(interrupt, "record", None)
         raise
