@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from unstuck import arguments
+from unstuck.arguments import instance
 from unstuck.record.record import Record
 
 
@@ -20,6 +22,10 @@ class Run:
     settings: dict[str, Any]
     record: Record
     model: Any = None
+
+    def __post_init__(self) -> None:
+        instance("settings", self.settings, Mapping, "a dict")
+        instance("record", self.record, Record, "a Record")
 
     def __repr__(self) -> str:
         return f"Run({self.settings}, {self.record!r})"
@@ -33,7 +39,7 @@ class Runs(list[Run]):
     """
 
     def __init__(self, runs: Iterable[Run] = ()):
-        super().__init__(runs)
+        super().__init__(instance("runs", runs, Iterable, "a sequence of Runs"))
         for i, run in enumerate(self):
             if not isinstance(run, Run):
                 raise TypeError(f"runs: expected a Run, got {type(run).__name__} at {i}")
@@ -91,6 +97,7 @@ class Runs(list[Run]):
         """A function of each run, shaped by the axes: `runs.each(lambda run: accuracy(run.model, x, y))`."""
         if not self:
             raise ValueError("runs: expected at least one, got none")
+        arguments.function("function", function, "run")
         values = np.array([function(run) for run in self])
         return values.reshape(*self.shape, *values.shape[1:])
 
