@@ -6,6 +6,7 @@ integers and floats are, and so is an array or tensor without axes, which holds 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Collection, Iterable
 from numbers import Integral, Real
@@ -36,9 +37,15 @@ def wholes(
 
 
 def real(
-    name: str, value: Any, *, least: float | None = None, above: float | None = None, most: float | None = None
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    finite: bool = True,
 ) -> float:
-    """`value` as a finite float of at least `least`, above `above` and at most `most` (None: no bound)."""
+    """`value` as a float, finite unless told otherwise, of at least `least`, above `above` and at most `most`."""
     number = _single(value)
     if not isinstance(number, Real) or isinstance(number, bool):
         raise TypeError(f"{name}: expected a number, got {short(value)}")
@@ -46,7 +53,7 @@ def real(
         number = float(number)
     except OverflowError:  # an integer, too large for a float
         number = math.inf
-    if not math.isfinite(number):
+    if finite and not math.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, got {short(value)}")
     if above is not None and not number > above:
         raise ValueError(f"{name}: expected a number above {_bound(above)}, got {number}")
@@ -91,6 +98,21 @@ def names(name: str, values: Iterable[str], known: Collection[str] | None = None
     if known is not None and (unknown := [value for value in found if value not in known]):
         raise ValueError(f"{name}: {unknown} are not among {list(known)}")
     return found
+
+
+def function(name: str, value: Any, of: str, *, made: bool = False) -> Any:
+    """`value`, which must be callable with the arguments that `of` names, "step, model"; a class only if `made`."""
+    if not callable(value) or (isinstance(value, type) and not made):
+        raise TypeError(f"{name}: expected a function of ({of}), got {short(value)}")
+    try:
+        signature = inspect.signature(value)
+    except ValueError:  # some builtins have none
+        return value
+    try:
+        signature.bind(*of.split(", "))
+    except TypeError as error:
+        raise TypeError(f"{name}: expected a function of ({of}), got {short(value)} ({error})") from error
+    return value
 
 
 def instance(name: str, value: Any, kind: Any, expected: str) -> Any:

@@ -182,7 +182,10 @@ def _scale_to_unit_variance(
     handles = [layer.register_forward_hook(measure(name)) for name, layer in layers]
     try:
         with in_mode(model, training=False):
-            model(x)
+            try:
+                model(x)
+            except Exception as error:  # PyTorch has many for a batch that does not fit
+                raise ValueError(f"x: expected a batch that the model takes, got {short(x)} ({error})") from error
             unused = [name for name, _ in layers if name not in spread]
             if unused:
                 raise ValueError(f"x: layers {unused} have no output on this batch")

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from unstuck.arguments import choice, instance, names, real, whole
+from unstuck.arguments import choice, flag, function, instance, names, real, short, whole
 from unstuck.data import Split
 from unstuck.evaluate import in_mode
 from unstuck.probes import watch
@@ -77,13 +78,17 @@ def fit(
     n = len(x)
     if (steps is None) == (epochs is None):
         raise ValueError(f"steps, epochs: give exactly one, got steps={steps}, epochs={epochs}")
-    batch_size, every, seed = whole("batch_size", batch_size, most=n), whole("every", every), whole("seed", seed, 0)
+    batch_size, every, seed = whole("batch_size", batch_size, most=n), whole("every", every), _seed(seed)
     lr = real("lr", lr, least=0)
-    optim_of = optimizer if callable(optimizer) else OPTIMIZERS[choice("optimizer", optimizer, OPTIMIZERS)]
+    if callable(optimizer):
+        optim_of = function("optimizer", optimizer, "parameters, lr", made=True)
+    else:
+        optim_of = OPTIMIZERS[choice("optimizer", optimizer, OPTIMIZERS)]
     quantities = check_quantities(quantities)
-    for name, function in (("loss_fn", loss_fn), ("each_step", each_step)):
-        if function is not None and not callable(function):
-            raise TypeError(f"{name}: expected a function, got {function!r}")
+    function("loss_fn", loss_fn, "logits, y")
+    if each_step is not None:
+        function("each_step", each_step, "step, model")
+    device, silent = _device(device), is_silent(progress)
     per_epoch = math.ceil(n / batch_size)
     steps = whole("epochs", epochs) * per_epoch if steps is None else whole("steps", steps)
     factor = schedule_factor(schedule, steps)
@@ -96,12 +101,14 @@ def fit(
     watching = watch(model, every=every, quantities=probed) if probed else nullcontext(Record())
     with in_mode(model, training=True), watching as record:
         try:
-            order = tqdm(batches(n, batch_size, steps, seed), total=steps, disable=is_silent(progress))
+            order = tqdm(batches(n, batch_size, steps, seed), total=steps, disable=silent)
             for step, index in enumerate(order):
                 for group in optim.param_groups:
                     group["lr"] = lr * factor(step)
                 logits = model(x[index])  # (N, K)
-                loss = loss_fn(logits, y[index])
+                loss = instance("loss_fn", loss_fn(logits, y[index]), Tensor, "to return a tensor")
+                if loss.numel() != 1:
+                    raise ValueError(f"loss_fn: expected one number, averaged over the batch, got {short(loss)}")
                 value = loss.item()
                 if step % every == 0:
                     record.add(step, "", "loss", value)
@@ -125,7 +132,7 @@ def fit(
 def batches(n: int, batch_size: int, steps: int, seed: int) -> Iterator[Tensor]:
     """`steps` index tensors: each epoch a new permutation of range(n), cut into batches."""
     n, batch_size, steps = whole("n", n), whole("batch_size", batch_size), whole("steps", steps, least=0)
-    return _batches(n, batch_size, steps, torch.Generator().manual_seed(whole("seed", seed, least=0)))
+    return _batches(n, batch_size, steps, torch.Generator().manual_seed(_seed(seed)))
 
 
 def _batches(n: int, batch_size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -140,10 +147,12 @@ def _batches(n: int, batch_size: int, steps: int, generator: torch.Generator) ->
 
 def schedule_factor(schedule: str | Callable[[int], float] | None, steps: int) -> Callable[[int], float]:
     """The function from the step to a factor on the learning rate that `fit`'s argument `schedule` means."""
+    steps = whole("steps", steps)
     if schedule is None:
         return lambda step: 1.0
     if callable(schedule):
-        return schedule
+        factor = function("schedule", schedule, "step")
+        return lambda step: real("schedule", factor(step))
     if choice("schedule", schedule, ("linear", "cosine")) == "linear":
         return lambda step: 1.0 - step / steps
     return lambda step: 0.5 * (1.0 + math.cos(math.pi * step / steps))
@@ -151,17 +160,20 @@ def schedule_factor(schedule: str | Callable[[int], float] | None, steps: int) -
 
 def train_part(split: Split) -> tuple[Tensor, Tensor]:
     """Training examples and their labels, which must be tensors."""
-    instance("split", split, Split, "an unstuck.data.Split")
-    x, y = split.x_train, split.y_train
-    if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
-        raise TypeError(f"split: expected torch tensors, got {type(x).__name__}; is it split.numpy()?")
-    return x, y
+    x, y = instance("split", split, Split, "an unstuck.data.Split").x_train, split.y_train
+    return _tensor(x), _tensor(y)
 
 
 def test_part(split: Split) -> tuple[Tensor, Tensor]:
-    """Test examples and their labels, of a split whose training part consists of tensors: then they are, too."""
-    assert isinstance(split.x_test, Tensor) and isinstance(split.y_test, Tensor)
-    return split.x_test, split.y_test
+    """Test examples and their labels, which must be tensors."""
+    x, y = instance("split", split, Split, "an unstuck.data.Split").x_test, split.y_test
+    return _tensor(x), _tensor(y)
+
+
+def _tensor(part: Tensor | np.ndarray) -> Tensor:
+    if not isinstance(part, Tensor):
+        raise TypeError(f"split: expected torch tensors, got {type(part).__name__}; is it split.numpy()?")
+    return part
 
 
 def check_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
@@ -175,7 +187,18 @@ def check_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
 
 def is_silent(progress: bool | None) -> bool:
     """Whether a progress bar is off: None shows one on a terminal only."""
-    return not (sys.stderr.isatty() if progress is None else progress)
+    return not (sys.stderr.isatty() if progress is None else flag("progress", progress))
+
+
+def _seed(seed: int) -> int:
+    return whole("seed", seed, least=0, most=2**64 - 1)  # PyTorch's generators have 64 bits
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device: expected the name of one, such as 'cpu', got {short(device)} ({error})") from error
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """A good call of every public function, class and method of what records and shows, with the bad values of each."""
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -25,12 +27,14 @@ from bad_values import (
     text,
 )
 from good_calls import call, method
+from matplotlib.figure import Figure
 
 from unstuck import claims, explore, plots
 from unstuck import record as records
 from unstuck.record import Record, Run, Runs
 
 FOLDER = Path(tempfile.mkdtemp())
+atexit.register(shutil.rmtree, FOLDER)
 
 
 def record() -> Record:
@@ -44,7 +48,6 @@ def runs() -> Runs:
 
 
 record().save(FOLDER / "good.npz")
-(FOLDER / "bad.npz").write_text("no Record")
 COLUMNS = record().to_columns()
 QUANTITY = name("loss")
 LAYER = optional(Argument("", ("unknown", 3, None, [""], nothing)))
@@ -61,7 +64,7 @@ BAD_ARRAYS = (
 RECORD = [
     call(
         Record,
-        rows=Argument(COLUMNS and record().rows, BAD_ROWS),
+        rows=Argument(record().rows, BAD_ROWS),
         arrays=optional(mapping(record().arrays, *BAD_ARRAYS)),
         meta=optional(mapping({"a": 1}, None)),
     ),
@@ -95,7 +98,7 @@ RECORD = [
         meta=optional(mapping({"a": 1}, None)),
     ),
     method(record, "save", path=path(FOLDER / "saved.npz")),
-    method(lambda: Record, "load", path=Argument(FOLDER / "good.npz", (*path(0).bad, FOLDER / "bad.npz"))),
+    method(lambda: Record, "load", path=Argument(FOLDER / "good.npz", path(0).bad)),
     call(
         Run,
         settings=mapping({"lr": 0.1}, None, [("lr", 0.1)]),
@@ -134,7 +137,7 @@ CLAIMS = [
 
 
 def draw(lr=0.1):
-    return plt.figure(figsize=(1, 1))
+    return Figure(figsize=(1, 1))
 
 
 def failing(lr=0.1):
@@ -162,7 +165,7 @@ EXPLORE = [
 ]
 
 AX = axes()
-OWN_AX = Argument(plt.subplots()[1], (None, "ax", 3, plt, Record(), [plt.gca()], plt.gcf()))
+OWN_AX = Argument(Figure().subplots(), (None, "ax", 3, plt, Record(), [Figure().subplots()], Figure()))
 OWN_AX.good.plot([0, 1], label="a curve")
 BAD_NUMBERS = ("x", 3j, [], [None, {}], ["x"], [[1.0], [1.0, 2.0]], nothing)
 ARRAYS = {"act1": np.ones((2, 3)), "act2": np.ones((2, 3))}
@@ -207,7 +210,7 @@ PLOTS = [
         x=STEPS,
         quantity=optional(QUANTITY),
         band=BAND,
-        label=text("he", blank=True),
+        label=text("", blank=True),
         colour=COLOUR,
         ax=AX,
         legend=LEGEND,
@@ -252,8 +255,8 @@ PLOTS = [
     call(
         plots.grid_map,
         values=Argument(np.ones((2, 3)), (None, SOME, np.ones((3, 2)), *BAD_NUMBERS)),
-        x=Argument([0.1, 0.2], (None, 3, "lr", [0.2, 0.1], [0.1], [None, 1], [[1], [2]], nothing)),
-        y=Argument(["a", "b", "c"], (None, 3, "lr", [0.1], [None] * 3, nothing)),
+        x=Argument([0.1, 0.2], (None, 3, "lr", [0.2, 0.1], [0.1], nothing)),
+        y=Argument(["a", "b", "c"], (None, 3, "lr", [0.1], nothing)),
         quantity=optional(QUANTITY),
         xscale=name("log"),
         yscale=Argument("linear", ("log", *name("linear").bad)),
@@ -269,7 +272,7 @@ PLOTS = [
         quantity=QUANTITY,
         layer=LAYER,
     ),
-    call(plots.label_curves, ax=Argument(OWN_AX.good, (*OWN_AX.bad, plt.subplots()[1]))),
+    call(plots.label_curves, ax=Argument(OWN_AX.good, (*OWN_AX.bad, Figure().subplots()))),
     call(
         plots.panels,
         titles=names(["he", "relu"], known=False),

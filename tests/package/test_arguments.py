@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from unstuck.arguments import choice, flag, instance, names, real, short, whole, wholes, words
+from unstuck.arguments import choice, flag, function, instance, names, real, short, whole, wholes, words
 
 BOOLEANS = [True, False, np.True_, np.False_, np.array(True), torch.tensor(True)]
 NO_NUMBERS = [
@@ -180,6 +180,15 @@ def test_a_bound_itself_is_within_but_for_above():
         real("lr", 5, above=5)
 
 
+def test_a_number_may_be_infinite_where_it_is_said_so():
+    assert real("lr", math.inf, finite=False) == math.inf and math.isnan(real("lr", np.float32("nan"), finite=False))
+    for wrong in ("x", True, 1j, None):
+        with pytest.raises(TypeError, match=r"^lr: expected a number, got "):
+            real("lr", wrong, finite=False)
+    with pytest.raises(ValueError, match=r"^lr: expected a number of at most 1, got inf$"):
+        real("lr", math.inf, most=1, finite=False)
+
+
 # --- booleans and texts ---
 
 
@@ -262,6 +271,26 @@ def test_instance():
     for wrong in (None, "model", torch.nn.ReLU, np.ones(3)):
         with pytest.raises(TypeError, match=r"^model: expected a torch\.nn\.Module, got "):
             instance("model", wrong, torch.nn.Module, "a torch.nn.Module")
+
+
+def two(step, model=None):
+    """A function of one argument or two."""
+
+
+@each("value", [two, lambda *given: None, print, np.add, torch.add, torch.nn.MSELoss()])
+def test_function(value):
+    assert function("f", value, "step, model") is value
+
+
+def test_what_is_no_such_function():
+    for wrong in (None, 3, "f", [two], torch.nn.MSELoss):
+        with pytest.raises(TypeError, match=r"^f: expected a function of \(x\), got "):
+            function("f", wrong, "x")
+    with pytest.raises(TypeError, match=r"^f: expected a function of \(x, y, z\), got .* \(too many"):
+        function("f", two, "x, y, z")
+    assert function("f", torch.optim.Adam, "parameters, lr", made=True) is torch.optim.Adam
+    with pytest.raises(TypeError, match=r"^f: expected a function of \(x\), got 3$"):
+        function("f", 3, "x", made=True)
 
 
 # --- what is shown ---

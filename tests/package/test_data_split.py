@@ -32,8 +32,12 @@ def test_numpy_is_an_equal_copy():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"x_train": np.zeros((400, 3), np.float32)}, TypeError, "y_train: expected four tensors or four arrays"),
-        ({"y_test": [0] * 50}, TypeError, "y_test: .* got a list"),
+        (
+            {"x_train": np.zeros((400, 3), np.float32)},
+            TypeError,
+            "x_train, y_train, .*: expected four tensors or",
+        ),
+        ({"y_test": [0] * 50}, TypeError, "y_test: expected a torch tensor or a NumPy array, got "),
         ({"x_train": torch.zeros(400, 3, dtype=torch.uint8)}, TypeError, "x_train: expected float32"),
         ({"x_test": torch.zeros(50, 3, dtype=torch.float64)}, TypeError, "x_test: expected float32"),
         ({"y_train": torch.zeros(400)}, TypeError, r"y_train: expected int64, got torch\.float32"),
@@ -171,15 +175,19 @@ def test_map_gives_the_function_each_part_once():
 @pytest.mark.parametrize(
     ("f", "error", "message"),
     [
-        (3, TypeError, "f: expected a function, got 3"),
-        ("mean", TypeError, "f: expected a function, got 'mean'"),
+        (3, TypeError, r"f: expected a function of \(x\), got 3"),
+        ("mean", TypeError, r"f: expected a function of \(x\), got 'mean'"),
         (lambda x: None, TypeError, "f: expected to return a torch tensor, got None"),
         (lambda x: x.numpy(), TypeError, r"f: expected to return a torch tensor, got ndarray of shape \(400, 3\)"),
         (lambda x: x if len(x) == 400 else 0, TypeError, "f: expected to return a torch tensor, got 0"),
-        (lambda x: x[1:], ValueError, r"y_train: expected one label an example, \(399,\), got \(400,\)"),
-        (lambda x: x.half(), TypeError, "x_train: expected float32"),
-        (lambda x: x[:, : 1 + (len(x) == 400)], ValueError, "x_test: expected .* both parts alike"),
-        (lambda x: x.mean(1), ValueError, "x_train: expected"),
+        (
+            lambda x: x[1:],
+            ValueError,
+            r"f: .* x_train, y_train: expected .* \(399,\), got \(400,\)",
+        ),
+        (lambda x: x.half(), TypeError, "f: its result does not fit: x_train: expected float32"),
+        (lambda x: x[:, : 1 + (len(x) == 400)], ValueError, "f: .* x_test: expected .* both parts alike"),
+        (lambda x: x.mean(1), ValueError, "f: its result does not fit: x_train: expected"),
     ],
 )
 def test_map_refuses_what_gives_no_split(f, error, message):

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "models": {"torch", "activations", "arguments"},
     "init": {"torch", "arguments", "evaluate", "theory"},
     "probes": {"numpy", "torch", "arguments", "evaluate", "graph", "measure", "parts", "private", "record"},
-    "train": {"torch", "tqdm", "arguments", "data", "evaluate", "probes", "record"},
+    "train": {"numpy", "torch", "tqdm", "arguments", "data", "evaluate", "probes", "record"},
     "ensemble": {
         *("numpy", "torch", "tqdm", "arguments", "data", "evaluate", "init", "measure", "models", "parts", "probes"),
         *("private", "record", "train"),

@@ -225,3 +225,14 @@ def test_anything_but_runs_is_refused():
 
 def test_what_a_run_shows():
     assert repr(run({"lr": 0.1})) == "Run({'lr': 0.1}, Record(1 rows of loss))"
+
+
+def test_a_run_that_stopped_before_the_first_row_has_a_curve_of_nothing():
+    lost, whole = (
+        Record([(0, "", "loss", np.nan)]),
+        Record([(4, "", "test_accuracy", 0.5), (9, "", "test_accuracy", 0.6)]),
+    )
+    lost.stopped = (0, "the loss is nan")
+    runs = Runs([Run({"seed": 0}, lost), Run({"seed": 1}, whole)])
+    steps, values = runs.curves("test_accuracy")
+    assert steps.tolist() == [4, 9] and values[1].tolist() == [0.5, 0.6] and np.isnan(values[0]).all()

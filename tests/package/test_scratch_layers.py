@@ -408,7 +408,7 @@ def test_naive_convolution_of_integers_does_not_round():
         (lambda: pad(np.ones((5, 5)), 1), ValueError, r"x: expected \(N, C, Hi, Wi\)"),
         (lambda: pad(np.ones((1, 1, 5, 5)), -1), ValueError, "padding: "),
         (lambda: fold(np.ones((1, 1, 2, 2)), (1, 1, 5, 5), 1), ValueError, "parts: expected"),
-        (lambda: fold(np.ones((1, 1, 2, 2, 4, 3)), (1, 1, 5, 5), 1), ValueError, r"parts: .* 4, 4\), got"),
+        (lambda: fold(np.ones((1, 1, 2, 2, 4, 3)), (1, 1, 5, 5), 1), ValueError, r"parts, shape: .* 4, 4\), got"),
         (lambda: fold(np.ones((1, 1, 2, 2, 4, 4)), (1, 1, 5, 5), 0), ValueError, "stride: "),
         (lambda: fold(np.ones((1, 1, 2, 2, 4, 4)), (5, 5), 1), ValueError, "shape: expected 4 integers"),
         (lambda: scratch.sigmoid("z"), TypeError, "z: expected an array of numbers"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from unstuck.arguments import instance, names, real, whole
+from unstuck.arguments import function, instance, names, real, whole
 
 PARTS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -41,11 +41,12 @@ class Split:
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", names("classes", self.classes))
         object.__setattr__(self, "meta", dict(instance("meta", self.meta, Mapping, "a dict")))
-        kind = type(self.x_train)
         for name in PARTS:
-            values = getattr(self, name)
-            if not isinstance(values, (Tensor, np.ndarray)) or type(values) is not kind:
-                raise TypeError(f"{name}: expected four tensors or four arrays, got a {type(values).__name__}")
+            instance(name, getattr(self, name), (Tensor, np.ndarray), "a torch tensor or a NumPy array")
+        kinds = [type(getattr(self, name)) for name in PARTS]
+        if len(set(kinds)) > 1:
+            found = ", ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"{', '.join(PARTS)}: expected four tensors or four arrays, got {found}")
         for part in ("train", "test"):
             self._check(part, getattr(self, f"x_{part}"), getattr(self, f"y_{part}"))
         if "per_example" in self.meta:
@@ -62,7 +63,7 @@ class Split:
             expected, beside = "(N, D) or (N, C, Hi, Wi) with N > 0, both parts alike", tuple(self.x_train.shape)
             raise ValueError(f"x_{part}: expected {expected}, got {tuple(x.shape)} beside x_train {beside}")
         if tuple(y.shape) != (len(x),):
-            raise ValueError(f"y_{part}: expected one label an example, ({len(x)},), got {tuple(y.shape)}")
+            raise ValueError(f"x_{part}, y_{part}: expected one label an example, ({len(x)},), got {tuple(y.shape)}")
         low, high, k = int(y.min()), int(y.max()), len(self.classes)
         if low < 0 or high >= k:
             raise ValueError(f"y_{part}: expected labels 0 to {k - 1} ({k} classes), got {low} to {high}")
@@ -96,10 +97,13 @@ class Split:
         as many examples and in the same order. Labels and `meta` are kept. Raises TypeError where `f` is no function
         or returns something else, and what Split raises where the result does not fit.
         """
-        instance("f", f, Callable, "a function")
+        function("f", f, "x")
         kind, word = (Tensor, "torch tensor") if isinstance(self.x_train, Tensor) else (np.ndarray, "NumPy array")
         changed = {x: instance("f", f(getattr(self, x)), kind, f"to return a {word}") for x in ("x_train", "x_test")}
-        return replace(self, **changed)
+        try:
+            return replace(self, **changed)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"f: its result does not fit: {error}") from error
 
     def subset(self, n: int, seed: int = 0) -> Split:
         """A Split with `n` of the training examples and the whole test part.

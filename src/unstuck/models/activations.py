@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from unstuck.activations import ACTIVATIONS
-from unstuck.arguments import choice, short, whole
+from unstuck.arguments import choice, instance, short, whole
 
 
 class Maxout(nn.Module):
@@ -22,8 +22,11 @@ class Maxout(nn.Module):
         self.pieces = whole("pieces", pieces, least=2)
 
     def forward(self, z: Tensor) -> Tensor:
-        if z.shape[1] % self.pieces:
-            raise ValueError(f"Maxout: {z.shape[1]} features do not divide into {self.pieces} pieces")
+        instance("z", z, Tensor, "a torch tensor")
+        if z.ndim < 2 or z.shape[1] % self.pieces:
+            raise ValueError(
+                f"z: expected (N, H * {self.pieces}, ...) for {self.pieces} pieces, got {tuple(z.shape)}"
+            )
         return z.unflatten(1, (self.pieces, -1)).amax(dim=1)
 
     def extra_repr(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from unstuck.arguments import instance, names
+from unstuck.arguments import instance, names, words
 from unstuck.plots.colours import GREY, INK
 from unstuck.plots.curves import Colour, styles
 from unstuck.plots.drawing import Legend, add_legend, axes_of, centre_and_band, checked, edge, note
@@ -41,6 +41,7 @@ def dots(
     log = checked(quantity, legend)
     instance("values", values, Mapping, "{name: seeds}")
     rows = {name: _series(given, where, quantity) for name, (where, given) in labelled(values, "values").items()}
+    instance("groups", groups, Iterable, "a sequence of sets of names")
     groups = [names("groups", group, values) for group in groups]
     series = list(dict.fromkeys(key for each in rows.values() for key in each))
     looks = styles(colour, dict.fromkeys(key or name for name, each in rows.items() for key in each))
@@ -72,6 +73,7 @@ def activation(name: str, z: Any, f: Any, df: Any, *, ax: Axes | None = None, le
         name: for title and colour, e.g. "relu".
         z, f, df: arrays (N,).
     """
+    words("name", name)
     z, f, df = floats(z, "z", ndim=1), floats(f, "f", ndim=1), floats(df, "df", ndim=1)
     if not len(z) == len(f) == len(df):
         raise ValueError(f"z, f, df: expected equal lengths, got {len(z)}, {len(f)}, {len(df)}")

@@ -5,11 +5,10 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import is_color_like
 
-from unstuck.arguments import instance, names, short
+from unstuck.arguments import instance, names, whole
 from unstuck.plots.colours import GREY, INK
-from unstuck.plots.drawing import Legend, axes_of, centre_and_band, checked, draw, finish
+from unstuck.plots.drawing import Legend, axes_of, centre_and_band, checked, checked_colour, draw, finish
 from unstuck.plots.series import Curves, floats, is_network, labelled, need, over_steps, runs_of, through_layers
 from unstuck.plots.style import LINE_STYLES, label_of, layer_colour, layer_kind, layer_number, style_of
 
@@ -94,6 +93,7 @@ def spread(
         ValueError: runs that differ in more than their seed, in their steps, or in what was recorded.
     """
     log = checked(quantity, legend, band, optional=True)
+    instance("label", label, str, "a text")
     if isinstance(runs, Mapping) and label:
         raise ValueError(f"label: the mapping has labels of its own, got {label!r}")
     given = {
@@ -131,6 +131,8 @@ def layer_curve(
     A single network has its points in the layers' colours.
     """
     log = checked(quantity, legend, band)
+    if step is not None:
+        step = whole("step", step, least=None)
     several = not is_network(values)
     given = labelled(values, "values", "one network") if several else {"": ("values", values)}
     networks = {name: through_layers(network, where, quantity, step) for name, (where, network) in given.items()}
@@ -159,8 +161,7 @@ def styles(colour: Colour, labels: Iterable[str], start: int = 0) -> dict[str, d
     labels = list(labels)
     chosen = colour if isinstance(colour, Mapping) else {label: colour for label in labels if colour is not None}
     for label in names("colour", chosen, labels):
-        if not is_color_like(chosen[label]):
-            raise ValueError(f"colour: expected a colour, got {short(chosen[label])}")
+        checked_colour(chosen[label])
     own = {label: style_of(label, position) for position, label in enumerate(labels, start)}
     return {label: style | ({"color": chosen[label]} if label in chosen else {}) for label, style in own.items()}
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from unstuck.arguments import choice, names, whole
+from unstuck.arguments import choice, instance, names, whole
 from unstuck.claims import number
 from unstuck.plots.colours import GREY
 from unstuck.plots.series import floats, need
@@ -34,14 +34,16 @@ def histograms(
     Each panel has the height of its own largest bin. Exact zeros are counted above the panel instead of drawn (a
     ReLU's would dwarf the rest), so is what is not finite. An x axis spans 99.8 % of what it has to show.
     """
-    need(names("values", values), "values", "one network")
+    need(names("values", instance("values", values, Mapping, "{network: {layer: array}}")), "values", "one network")
     for name, layers in values.items():
-        need(layers, f"values[{name!r}]", "one layer")
+        where = f"values[{name!r}]"
+        need(names(where, instance(where, layers, Mapping, "{layer: array}")), where, "one layer")
     counts = [len(layers) for layers in values.values()]
     if len(set(counts)) > 1:
         raise ValueError(f"values: expected as many layers for each network, got {counts}")
     choice("share", share, ("row", "all", "panel"))
     whole("bins", bins)
+    instance("xlabel", xlabel, str, "a text")
     rows, columns = len(counts), counts[0]
     found = {
         name: {layer: floats(given, f"values[{name!r}][{layer!r}]").ravel() for layer, given in layers.items()}
@@ -53,6 +55,8 @@ def histograms(
     axes = np.asarray(axes, dtype=object)
     if axes.size != rows * columns:
         raise ValueError(f"axes: expected {rows} x {columns}, got {axes.shape}")
+    for ax in axes.flat:
+        instance("axes", ax, Axes, "matplotlib Axes")
     axes = axes.reshape(rows, columns)
 
     everything = [panel for layers in found.values() for panel in layers.values()]

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import is_color_like
 from matplotlib.ticker import MaxNLocator
 
-from unstuck.arguments import choice, instance
+from unstuck.arguments import choice, instance, short
 from unstuck.plots.colours import GREY, INK, PAPER
 from unstuck.plots.series import Curves
 from unstuck.plots.style import axis_label, healthy_band, quantity_row
@@ -28,6 +29,13 @@ def checked(quantity: Any, legend: Legend, band: str = "range", optional: bool =
     if not isinstance(legend, bool):
         choice("legend", legend, ("inside", "below"))
     return not (optional and quantity is None) and quantity_row(quantity).log
+
+
+def checked_colour(colour: Any) -> Any:
+    """`colour`, which must be one that matplotlib knows."""
+    if not is_color_like(colour):
+        raise ValueError(f"colour: expected a colour, got {short(colour)}")
+    return colour
 
 
 def axes_of(ax: Axes | None) -> Axes:

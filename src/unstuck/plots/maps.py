@@ -10,10 +10,10 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from unstuck.arguments import choice, real, short
+from unstuck.arguments import choice, flag, real, short
 from unstuck.plots.colours import BLUE, GREY, INK, MAROON, PAPER, RUST
 from unstuck.plots.drawing import axes_of, name_axes
-from unstuck.plots.series import floats, runs_of, steps_of
+from unstuck.plots.series import alike, as_runs, floats, runs_of, steps_of
 from unstuck.plots.style import axis_label, label_of, quantity_row
 from unstuck.record import Runs
 
@@ -52,7 +52,7 @@ def unit_heatmap(
         found = {step: array for (step, at, of), array in arrays.items() if (at, of) == (layer, quantity)}
         if not found:
             known = sorted({(at, of) for _, at, of in arrays})
-            raise ValueError(f"layer, quantity: no arrays for {(layer, quantity)}; there are {known}")
+            raise ValueError(f"values, layer, quantity: no arrays for {(layer, quantity)}; there are {known}")
         steps = sorted(found)
         values = [found[step] for step in steps]
     grid = np.ma.masked_invalid(floats(values, "values", ndim=2))
@@ -103,15 +103,15 @@ def grid_map(
         ValueError: Runs that vary in something else or have gaps; coordinates that do not fit array or scale.
     """
     fraction = quantity is not None and quantity_row(quantity).unit == "fraction"
-    settings = [name for name in (x, y) if isinstance(name, str)]
-    runs = runs_of(values, "values", may_vary=(*settings, "seed"))
+    flag("colourbar", colourbar)
+    runs = as_runs(values, "values")
     if runs is not None:
         array, x_values, y_values = _of_runs(runs, x, y, quantity, layer)
     else:
         array, x_values, y_values = floats(values, "values"), _listed(x, "x"), _listed(y, "y")
         if array.ndim not in (2, 3) or array.shape[:2] != (len(x_values), len(y_values)):
             shape = len(x_values), len(y_values)
-            raise ValueError(f"values: expected shape {shape} or with seeds last, got {array.shape}")
+            raise ValueError(f"values, x, y: expected values of shape {shape} or with seeds last, got {array.shape}")
         array = array.reshape(*array.shape[:2], -1)
     sides = _Side(x_values, "x", xscale), _Side(y_values, "y", yscale)
     seeds, lost = array.shape[2], (~np.isfinite(array)).sum(axis=2)
@@ -130,7 +130,7 @@ def grid_map(
     for side in sides:
         side.dress(ax)
     if runs is not None:
-        name_axes(ax, *settings)
+        name_axes(ax, str(x), str(y))
     return ax
 
 
@@ -185,6 +185,7 @@ def _of_runs(runs: Runs, x: Any, y: Any, quantity: str | None, layer: str | None
     axes = runs.axes
     choice("x", x, axes)
     choice("y", y, [axis for axis in axes if axis != x])
+    alike(runs, "values", may_vary=tuple(dict.fromkeys((x, y, "seed"))))
     if runs.shape != tuple(map(len, axes.values())):
         raise ValueError(f"values: expected every pair of {x} and {y} with every seed, got {runs!r} with gaps")
     ranks = [np.argsort(axes[name]) if _numeric(axes[name]) else np.arange(len(axes[name])) for name in (x, y)]

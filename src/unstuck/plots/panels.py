@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from unstuck.arguments import instance, names, real, whole
+from unstuck.arguments import flag, instance, names, real, whole
 from unstuck.plots.colours import INK
+from unstuck.plots.drawing import checked_colour
 from unstuck.plots.series import need
 from unstuck.plots.style import label_of
 
@@ -30,6 +31,7 @@ def panels(
     need(titles, "titles", "one title")
     if len(set(titles)) < len(titles):
         raise ValueError(f"titles: expected different ones, got {list(titles)}")
+    sharex, sharey = flag("sharex", sharex), flag("sharey", sharey)
     columns = min(whole("columns", columns), len(titles))
     rows = -(-len(titles) // columns)
     size = plt.rcParams["figure.figsize"][0], 0.6 + real("height", height, above=0) * rows
@@ -47,6 +49,8 @@ def panels(
 def reference(ax: Axes, text: str = "", *, x: float | None = None, y: float | None = None, colour: str = INK) -> Axes:
     """A dotted line across `ax` at x or at y, with a word on it: what theory gives, what a guess costs."""
     instance("ax", ax, Axes, "matplotlib Axes")
+    instance("text", text, str, "a text")
+    checked_colour(colour)
     if (x is None) == (y is None):
         raise ValueError(f"x, y: give exactly one, got x={x}, y={y}")
     at = real("x", x) if y is None else real("y", y)

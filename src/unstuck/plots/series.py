@@ -32,6 +32,8 @@ class Curves:
 
 def floats(values: Any, name: str, ndim: int | None = None) -> np.ndarray:
     """`values` as an array of at least one number, what is masked as NaN."""
+    if values is None:  # which NumPy takes for NaN
+        raise TypeError(f"{name}: expected numbers, got None")
     try:
         array = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires a gradient
@@ -60,24 +62,31 @@ def labelled(values: Any, name: str, what: str = "one name") -> dict[str, tuple[
 def steps_of(steps: Any, n: int, name: str = "steps") -> np.ndarray:
     """The n steps, or positions, at which something was measured; None counts from 0."""
     steps = np.arange(n) if steps is None else np.asarray(steps)
+    if steps.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: expected numbers, got {short(steps.tolist())}")
     if steps.shape != (n,):
         raise ValueError(f"{name}: expected shape ({n},), got {steps.shape}")
     return steps
 
 
-def runs_of(values: Any, name: str, may_vary: Sequence[str] = ("seed",)) -> Runs | None:
-    """A Record, a Run, Runs or a list of either as Runs; None for what is none of these.
+def runs_of(values: Any, name: str) -> Runs | None:
+    """`as_runs` of what may differ in the seed alone."""
+    runs = as_runs(values, name)
+    return None if runs is None else alike(runs, name)
 
-    Raises:
-        ValueError: the runs differ in a setting that is not among `may_vary`.
-        TypeError: the list holds something else too.
-    """
+
+def as_runs(values: Any, name: str) -> Runs | None:
+    """A Record, a Run, Runs or a list of either as Runs; None for what is none, TypeError for a list of more."""
     values = [values] if isinstance(values, Record | Run) else values
     if not isinstance(values, Sequence) or not any(isinstance(each, Record | Run) for each in values):
         return None
     for each in values:
         instance(name, each, (Record, Run), "Records and Runs only")
-    runs = Runs(each if isinstance(each, Run) else Run({}, each) for each in values)
+    return Runs(each if isinstance(each, Run) else Run({}, each) for each in values)
+
+
+def alike(runs: Runs, name: str, may_vary: Sequence[str] = ("seed",)) -> Runs:
+    """The runs themselves; a ValueError where they differ in a setting that is not among `may_vary`."""
     varied = [setting for setting in runs.axes if setting not in may_vary]
     if varied:
         expected, cure = " and ".join(may_vary), "choose with where(), or give {label: runs.where(...)}"
@@ -101,7 +110,7 @@ def over_steps(
         raise ValueError("quantity: needed with Records and Runs, got None")
     if steps is not None:
         raise ValueError(f"{where}: Records and Runs bring their own, got {short(steps)}")
-    with _naming(name):
+    with _naming(name, "layer"):
         x, y = runs.curves(quantity, layer)
     y = y.reshape(len(runs), -1)
     return Curves(x, y, ~np.isfinite(y[:, -1]) | [run.record.stopped is not None for run in runs])
@@ -116,7 +125,7 @@ def through_layers(values: Any, name: str, quantity: str, step: int | None = Non
     if runs is not None:
         known = [layer for layer in runs[0].record.layers(quantity) if layer]
         need(known, name, f"one layer with {quantity!r}")
-        with _naming(name):
+        with _naming(name, "step"):
             return known, np.array([[_at(run.record, quantity, layer, step) for layer in known] for run in runs])
     if isinstance(values, Mapping):
         need(values, name, "one layer")
@@ -159,9 +168,13 @@ def _at(record: Record, quantity: str, layer: str, step: int | None) -> float:
 
 
 @contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """What Runs and Records object to, said of our argument: they know neither its name nor the label."""
+def _naming(name: str, also: str = "") -> Iterator[None]:
+    """What Runs and Records object to, said of our argument: they know neither its name nor the label.
+
+    `also`: another argument of ours, which their own error may name.
+    """
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{name}: {str(error).removeprefix('runs: ')}") from error
+        joint = ", " if also and str(error).startswith(f"{also}:") else ": "
+        raise ValueError(f"{name}{joint}{str(error).removeprefix('runs: ')}") from error

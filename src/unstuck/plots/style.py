@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from unstuck.activations import ACTIVATIONS, Activation
-from unstuck.arguments import choice
+from unstuck.arguments import choice, instance, whole
 from unstuck.plots.colours import AMBER, BAND, BLUE, GREEN, GREY, INK, MAROON, PINE, PLUM, RUST, SKY, VIOLET
 from unstuck.record import QUANTITIES, Quantity
 
@@ -56,11 +56,14 @@ KNOWN: dict[str, Activation | Scheme] = {**ACTIVATIONS, **SCHEMES}
 
 def label_of(name: str) -> str:
     """What a figure writes for an activation or a scheme, "ReLU" for "relu"; anything else as it is."""
+    instance("name", name, str, "a text")
     return KNOWN[name].label if name in KNOWN else name
 
 
 def style_of(name: str, position: int = 0) -> dict[str, str]:
     """Colour and line style of an activation or a scheme, for `ax.plot`; of anything else, by its position."""
+    instance("name", name, str, "a text")
+    position = whole("position", position, least=0)
     if name in KNOWN:
         return {"color": KNOWN[name].colour, "linestyle": KNOWN[name].dashes}
     turn, index = divmod(position, len(PALETTE))
@@ -81,9 +84,7 @@ def layer_kind(name: str) -> str:
 
 def layer_colour(i: int) -> str:
     """The colour of layer i (from 1); the layers beyond the tenth share its colour."""
-    if i < 1:
-        raise ValueError(f"i: layers are numbered from 1, got {i}")
-    return LAYER_COLOURS[min(i, len(LAYER_COLOURS)) - 1]
+    return LAYER_COLOURS[min(whole("i", i), len(LAYER_COLOURS)) - 1]
 
 
 def quantity_row(name: str) -> Quantity:
@@ -99,6 +100,7 @@ def axis_label(quantity: str) -> str:
 
 def healthy_band(ax: Axes, quantity: str) -> Axes:
     """Shade the healthy band of a quantity across `ax`, once; a quantity without one leaves `ax` as it is."""
+    instance("ax", ax, Axes, "matplotlib Axes")
     band = quantity_row(quantity).healthy
     if band is not None and "healthy" not in ax.get_legend_handles_labels()[1]:
         ax.axhspan(*band, color=BAND, linewidth=0, zorder=0, label="healthy")

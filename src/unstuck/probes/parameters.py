@@ -204,7 +204,7 @@ class Updates:
             difference = self.copies
         else:  # a loop that changes `.data` leaves no trace but the values
             difference = list(torch._foreach_sub(self.copies, now))
-            moved = any(bool(norm != 0) for norm in measure.Tensors([difference]).norms)
+            moved = any(bool(norm > 0) for norm in measure.Tensors([difference]).norms)  # not NaN: inf - inf
         if moved:
             self.log.updates(step.number, step.layers, measure.Tensors(step.grouped(difference)), step.weights)
         elif last:

@@ -1,7 +1,9 @@
 """`QUANTITIES`: the one table of what is measured, from which everything about a quantity follows."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from unstuck.arguments import choice
 
 Scope = Literal["network", "activation", "parameter", "gradient", "update"]
 
@@ -106,4 +108,6 @@ QUANTITIES: dict[str, Quantity] = {
 
 def of_scope(*scopes: Scope) -> tuple[str, ...]:
     """The names of the quantities that are measured there, in the table's order."""
+    for scope in scopes:
+        choice("scopes", scope, get_args(Scope))
     return tuple(name for name, row in QUANTITIES.items() if row.scope in scopes)

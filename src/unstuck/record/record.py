@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import json
-import operator
 import os
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unstuck.arguments import whole
+from unstuck.arguments import choice, instance, real, short, whole
 from unstuck.record.quantities import QUANTITIES
 
 FORMAT = "unstuck-record"
@@ -43,31 +42,40 @@ class Record:
     ) -> None:
         # columns, not tuples: a long watch leaves millions of numbers
         self._series: dict[str, dict[str, tuple[array, array]]] = {}  # quantity -> layer -> steps, values
-        self.arrays: dict[tuple[int, str, str], np.ndarray] = dict(arrays or {})
-        self.meta: dict[str, Any] = dict(meta or {})
+        self.arrays: dict[tuple[int, str, str], np.ndarray] = {} if arrays is None else _checked_arrays(arrays)
+        self.meta: dict[str, Any] = {} if meta is None else dict(instance("meta", meta, Mapping, "a dict"))
         self.stopped: tuple[int, str] | None = None
         self.extend(rows)
 
     def add(self, step: int, layer: str, quantity: str, value: float) -> None:
         """Append one row; an unknown quantity is a ValueError, a step that is no integer a TypeError."""
-        try:
-            step, number = operator.index(step), float(value)
-        except TypeError as error:
-            raise TypeError(f"step, value: expected an integer and a number, got {step!r}, {value!r}") from error
+        if type(step) is not int or type(value) is not float:  # nearly always they are, and there may be millions
+            step, value = whole("step", step, least=None), real("value", value, finite=False)
         steps, values = self._columns(layer, quantity)
         steps.append(step)
-        values.append(number)
+        values.append(value)
 
     def extend(self, rows: Iterable[Row]) -> None:
         """Append several rows."""
-        for row in rows:
-            if len(row) != 4:
-                raise ValueError(f"rows: expected (step, layer, quantity, value), got {row!r}")
-            self.add(*row)
+        for i, row in enumerate(instance("rows", rows, Iterable, "tuples (step, layer, quantity, value)")):
+            if not isinstance(row, tuple | list) or len(row) != 4:
+                raise ValueError(f"rows: expected (step, layer, quantity, value), got {short(row)}")
+            try:
+                self.add(*row)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"rows[{i}]: {error}") from error
 
     def add_series(self, layer: str, quantity: str, steps: ArrayLike, values: ArrayLike) -> None:
         """Append many rows of one quantity in one layer: `steps` (T,) integers, `values` (T,) numbers."""
-        steps, values = np.asarray(steps), np.asarray(values, dtype=np.float64)
+        try:
+            steps, values = np.asarray(steps), np.asarray(values)
+        except (ValueError, RuntimeError) as error:  # rows of unequal length; a tensor that requires a gradient
+            raise ValueError(
+                f"steps, values: expected shape (T,) each, got {short(steps)}, {short(values)}"
+            ) from error
+        if values.dtype.kind not in "iuf":
+            raise TypeError(f"values: expected numbers, got {short(values)} of dtype {values.dtype}")
+        values = values.astype(np.float64, copy=False)
         if steps.dtype.kind not in "iu" or steps.ndim != 1 or steps.shape != values.shape:
             raise ValueError(f"steps, values: expected integers (T,) and numbers (T,), got {steps!r}, {values!r}")
         own_steps, own_values = self._columns(layer, quantity)
@@ -75,8 +83,7 @@ class Record:
         own_values.frombytes(np.ascontiguousarray(values).tobytes())
 
     def _columns(self, layer: str, quantity: str) -> tuple[array, array]:
-        if quantity not in QUANTITIES:
-            raise ValueError(f"quantity: {quantity!r} is not one of {sorted(QUANTITIES)}")
+        choice("quantity", quantity, QUANTITIES)
         if not isinstance(layer, str):
             raise TypeError(f"layer: expected a name, got {layer!r}")
         layers = self._series.setdefault(str(quantity), {})
@@ -102,7 +109,7 @@ class Record:
 
     def layers(self, quantity: str) -> list[str]:
         """The layers for which `quantity` was recorded, in order of first appearance."""
-        return list(self._series.get(quantity, {}))
+        return list(self._series.get(choice("quantity", quantity, QUANTITIES), {}))
 
     def get(self, quantity: str, layer: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Steps (T,) int and values (T,) float of a quantity in a layer.
@@ -146,13 +153,15 @@ class Record:
         cls, columns: Mapping[str, Any], arrays: Arrays | None = None, meta: Mapping[str, Any] | None = None
     ) -> Record:
         """The inverse of `to_columns`; columns of unequal length are a ValueError."""
+        instance("columns", columns, Container, "a dict or a DataFrame")
         missing = [name for name in COLUMNS if name not in columns]
         if missing:
             raise ValueError(f"columns: {missing} missing; there are {sorted(columns)}")
-        sizes = {name: len(columns[name]) for name in COLUMNS}
+        sizes = {name: len(instance("columns", columns[name], Sized, "arrays")) for name in COLUMNS}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"columns: expected equal lengths, got {sizes}")
-        return cls(zip(*(columns[name] for name in COLUMNS), strict=True), arrays, meta)
+        plain = [c.tolist() if hasattr(c := columns[name], "tolist") else c for name in COLUMNS]
+        return cls(zip(*plain, strict=True), arrays, meta)
 
     def to_pandas(self) -> Any:
         """The rows as a pandas DataFrame (pandas is imported on call)."""
@@ -165,7 +174,7 @@ class Record:
 
         A TypeError says what cannot be stored: meta data that JSON cannot hold, arrays of Python objects.
         """
-        path = Path(path)
+        path = Path(instance("path", path, (str, os.PathLike), "a path"))
         stopped = None if self.stopped is None else (int(self.stopped[0]), self.stopped[1])
         keys = [(int(step), layer, quantity) for step, layer, quantity in self.arrays]
         head = {"format": FORMAT, "version": FORMAT_VERSION, "meta": self.meta, "stopped": stopped, "arrays": keys}
@@ -189,7 +198,7 @@ class Record:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Record:
         """Read what `save` wrote; a damaged or unknown file is a ValueError that names it."""
-        path = Path(path)
+        path = Path(instance("path", path, (str, os.PathLike), "a path"))
         with open(path, "rb") as file:  # opened here, because np.load does not close a damaged file
             try:
                 with np.load(file, allow_pickle=False) as stored:
@@ -210,3 +219,11 @@ class Record:
         record = cls.from_columns(columns, arrays, head["meta"])
         record.stopped = None if head["stopped"] is None else tuple(head["stopped"])
         return record
+
+
+def _checked_arrays(arrays: Mapping[tuple[int, str, str], np.ndarray]) -> dict[tuple[int, str, str], np.ndarray]:
+    for key in instance("arrays", arrays, Mapping, "{(step, layer, quantity): array}"):
+        if not isinstance(key, tuple) or [isinstance(part, str) for part in key] != [False, True, True]:
+            raise TypeError(f"arrays: expected keys (step, layer, quantity), got {short(key)}")
+        whole("arrays", key[0], least=None)
+    return dict(arrays)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from unstuck import arguments
+from unstuck.arguments import instance
 from unstuck.record.record import Record
 
 
@@ -20,6 +22,10 @@ class Run:
     settings: dict[str, Any]
     record: Record
     model: Any = None
+
+    def __post_init__(self) -> None:
+        instance("settings", self.settings, Mapping, "a dict")
+        instance("record", self.record, Record, "a Record")
 
     def __repr__(self) -> str:
         return f"Run({self.settings}, {self.record!r})"
@@ -33,7 +39,7 @@ class Runs(list[Run]):
     """
 
     def __init__(self, runs: Iterable[Run] = ()) -> None:
-        super().__init__(runs)
+        super().__init__(instance("runs", runs, Iterable, "a sequence of Runs"))
         for i, run in enumerate(self):
             if not isinstance(run, Run):
                 raise TypeError(f"runs: expected a Run, got {type(run).__name__} at {i}")
@@ -75,9 +81,9 @@ class Runs(list[Run]):
 
     def curves(self, quantity: str, layer: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Steps (T,), and values shaped by the axes and (T,) last; NaN after a run stopped."""
-        found = [run.record.get(quantity, layer) for run in self]
-        if not found:
+        if not self:
             raise ValueError("runs: expected at least one, got none")
+        found = [_series(run.record, quantity, layer) for run in self]
         steps = max((steps for steps, _ in found), key=len)
         values = np.full((len(self), len(steps)), np.nan)
         for i, (own, series) in enumerate(found):
@@ -91,12 +97,19 @@ class Runs(list[Run]):
         """A function of each run, shaped by the axes: `runs.each(lambda run: accuracy(run.model, x, y))`."""
         if not self:
             raise ValueError("runs: expected at least one, got none")
+        arguments.function("function", function, "run")
         values = np.array([function(run) for run in self])
         return values.reshape(*self.shape, *values.shape[1:])
 
     def __repr__(self) -> str:
         axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
         return f"Runs({len(self)}{': ' + axes if axes else ''})"
+
+
+def _series(record: Record, quantity: str, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
+    if record.stopped is not None and quantity not in record.quantities():  # stopped before the first row
+        return np.empty(0, dtype=np.int64), np.empty(0)
+    return record.get(quantity, layer)
 
 
 def _has(run: Run, settings: Iterable[tuple[str, Any]]) -> bool:

@@ -28,7 +28,7 @@ def fold(parts: np.ndarray, shape: tuple[int, ...], stride: int) -> np.ndarray:
     n, c, hi, wi = wholes("shape", shape, count=4)
     size = parts.shape[2]
     height, width = ((pixels - size) // stride + 1 for pixels in (hi, wi))
-    parts = floats("parts", parts, (n, c, size, size, height, width))
+    parts = floats("parts, shape", parts, (n, c, size, size, height, width))
     x = np.zeros((n, c, hi, wi), dtype=parts.dtype)
     for i in range(size):
         for j in range(size):

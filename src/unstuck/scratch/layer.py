@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from unstuck.arguments import instance
-from unstuck.scratch.arrays import Shape, floats, precision
+from unstuck.scratch.arrays import Shape, floats, numbers, precision
 
 
 class Layer:
@@ -65,6 +65,7 @@ class Layer:
             raise RuntimeError(f"{self.name}: backward before forward")
         shape, needed = self._remembered
         instance("grad", grad, np.ndarray, f"an array in {self.name}")
+        numbers("grad", grad, f" in {self.name}")
         if grad.shape != shape:
             raise ValueError(f"grad: expected {shape} in {self.name}, got {grad.shape}")
         return needed

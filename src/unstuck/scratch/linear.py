@@ -63,4 +63,5 @@ class Flatten(Layer):
         return self.remember(x.reshape(len(x), -1), x.shape)
 
     def backward(self, grad: np.ndarray) -> np.ndarray:
-        return grad.reshape(self.recall(grad))
+        shape = self.recall(grad)
+        return grad.reshape(shape)

@@ -8,7 +8,8 @@ from functools import cache
 
 import numpy as np
 
-from unstuck.arguments import choice, instance, real
+from unstuck import arguments
+from unstuck.arguments import choice, real
 from unstuck.scratch.activations import ACTIVATIONS
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -22,7 +23,7 @@ def expectation(function: Function, q: float = 1.0) -> float:
     `function` maps an array (P,) of points to an array (P,). It may have a kink, or a jump, at 0. Raises TypeError or
     ValueError where it does not.
     """
-    instance("function", function, Callable, "a function of an array")
+    arguments.function("function", function, "z")
     z, weights = _points(0.0, math.sqrt(real("q", q, above=0)))
     values = function(z)
     if np.shape(values) != z.shape:

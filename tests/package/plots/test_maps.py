@@ -153,9 +153,14 @@ def test_several_maps_share_limits_and_one_colour_bar():
         (
             lambda r: plots.grid_map(r, "lr", "depth", quantity="loss"),
             ValueError,
-            "values: expected runs that differ",
+            r"y: 'depth' is not one of \['gain', 'seed'\]",
         ),
-        (lambda r: plots.grid_map(r, "lr", "lr", quantity="loss"), ValueError, "values: expected runs that differ"),
+        (lambda r: plots.grid_map(r, "lr", "lr", quantity="loss"), ValueError, "y: 'lr' is not one of"),
+        (
+            lambda r: plots.grid_map(r, "lr", "seed", quantity="loss"),
+            ValueError,
+            "values: expected runs that differ in lr and seed alone, these differ in gain",
+        ),
         (
             lambda r: plots.grid_map(r.where(lr=0.1), "lr", "gain", quantity="loss"),
             ValueError,
@@ -169,8 +174,8 @@ def test_several_maps_share_limits_and_one_colour_bar():
         (lambda r: plots.grid_map(r[1:], "lr", "gain", quantity="loss"), ValueError, "values: .* with gaps"),
         (
             lambda r: plots.grid_map(r, [1], [2], quantity="loss"),
-            ValueError,
-            "values: expected runs that differ in seed",
+            TypeError,
+            r"x: expected one of \['lr', 'gain', 'seed'\], got \[1\]",
         ),
         (lambda r: plots.grid_map(r, "lr", "gain", quantity="speed"), ValueError, "quantity: 'speed' is not one of"),
         (lambda r: plots.grid_map(r, "lr", "gain", quantity="act_std"), ValueError, "quantity: 'act_std' was not"),
@@ -179,9 +184,13 @@ def test_several_maps_share_limits_and_one_colour_bar():
         (
             lambda r: plots.grid_map(np.ones((2, 2)), [1, 2, 3], [1, 2]),
             ValueError,
-            r"values: expected shape \(3, 2\)",
+            r"values, x, y: expected values of shape \(3, 2\)",
         ),
-        (lambda r: plots.grid_map(np.ones(4), [1, 2], [1, 2]), ValueError, r"values: expected shape .* got \(4,\)"),
+        (
+            lambda r: plots.grid_map(np.ones(4), [1, 2], [1, 2]),
+            ValueError,
+            r"values, x, y: .* got \(4,\)",
+        ),
         (lambda r: plots.grid_map(np.ones((2, 2)), [2, 1], [1, 2]), ValueError, "x: expected increasing numbers"),
         (
             lambda r: plots.grid_map(np.ones((2, 2)), [1, 2], [0, 1], yscale="log"),

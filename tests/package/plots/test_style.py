@@ -99,7 +99,7 @@ def test_layer_colours_are_ordered_and_told_apart():
     assert min(apart(a, b) for a, b in pairwise(colours)) > 19
     assert min(contrast(colour) for colour in colours) >= 3
     assert plots.layer_colour(50) == plots.layer_colour(10)
-    with pytest.raises(ValueError, match=r"i: layers are numbered from 1, got 0"):
+    with pytest.raises(ValueError, match=r"i: expected an integer of at least 1, got 0"):
         plots.layer_colour(0)
 
 
