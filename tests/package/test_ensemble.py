@@ -145,19 +145,25 @@ def test_clipping_and_warm_up_equal_a_loop_by_hand(split, optimizer, clip, warmu
 # --- members that are no longer finite ---
 
 
-# Rates with which a tanh network overflows in one step, whatever the rounding; the others live through the schedule.
-LOST = (1e-310, 1.5e308, 2e-310, 1.5, 3e-310)
-SHALLOW = (D, 9, K)
+# Rates with which a network overflows in one step, whatever the rounding; the others live through a schedule that
+# jumps at step 20 by the last number. In the linear one the weights and their squares stay finite.
+TANH = ("tanh", (D, 9, K), (1e-310, 1.5e308, 2e-310, 1.5, 3e-310), 1e308)
+LINEAR = ("identity", SHAPE, (1e-112, 1e110, 2e-112, 0.05, 3e-112), 1e110)
 
 
-def huge_after_20(step):
-    return 1.0 if step < 20 else 1e308
-
-
-@pytest.mark.parametrize(("optimizer", "every"), [("sgd", 1), ("sgd", 4), ("momentum", 4), ("adam", 4)])
-def test_a_member_that_is_not_finite_stops_as_in_fit_and_the_others_go_on(split, optimizer, every):
-    grid = [member(lr=lr, seed=s, activation="tanh") for s, lr in enumerate(LOST)]
-    arguments = {"optimizer": optimizer, "every": every, "schedule": huge_after_20, "shape": SHALLOW}
+@pytest.mark.parametrize(
+    ("activation", "shape", "rates", "jump", "optimizer", "every"),
+    [
+        *((*network, *trained) for network in (TANH, LINEAR) for trained in (("sgd", 1), ("sgd", 4), ("adam", 4))),
+        *((*TANH, "momentum", 4), (*LINEAR, "momentum", 1)),
+    ],
+)
+def test_a_member_that_is_not_finite_stops_as_in_fit_and_the_others_go_on(
+    split, activation, shape, rates, jump, optimizer, every
+):
+    grid = [member(lr=lr, seed=s, activation=activation) for s, lr in enumerate(rates)]
+    arguments = {"optimizer": optimizer, "every": every, "shape": shape}
+    arguments["schedule"] = lambda step: 1.0 if step < 20 else jump
     for seed in (0, None):
         runs = assert_equals_fit(grid, split, seed=seed, **arguments)  # also what a stopped one is left as
         assert [run.record.stopped and run.record.stopped[0] for run in runs] == [None, 1, None, 21, None]
