@@ -18,15 +18,30 @@ def read_chapters(path: Path = TABLE) -> list[dict]:
     return yaml.safe_load(path.read_text(encoding="utf-8"))["chapters"]
 
 
+def by_chapter(rows: list[dict]) -> list[list[dict]]:
+    """The rows in groups: a chapter's first page, whose number is a whole one, and the pages 2b, 2c, ... after it."""
+    groups: list[list[dict]] = []
+    for row in rows:
+        if isinstance(row["number"], int):
+            groups.append([])
+        groups[-1].append(row)
+    return groups
+
+
 class ChapterMap(SphinxDirective):
-    """A list with one entry a chapter: number, title, question and symptom; unwritten ones are marked "planned"."""
+    """A list with one entry a chapter, and in it one a page: number, title, question and symptom.
+
+    Unwritten pages are marked "planned".
+    """
 
     def run(self) -> list[nodes.Node]:
         # the table of contents lists what exists, so a new chapter changes it and this page is read again
         self.env.note_dependency(str(TABLE))
         self.env.note_dependency(str(Path(self.env.srcdir) / "_toc.yml"))
-        entries = [self.entry(row) for row in read_chapters()]
-        return [nodes.bullet_list("", *entries, classes=["chapter-map"])]
+        chapters = [
+            nodes.list_item("", nodes.bullet_list("", *map(self.entry, rows))) for rows in by_chapter(read_chapters())
+        ]
+        return [nodes.bullet_list("", *chapters, classes=["chapter-map"])]
 
     def entry(self, row: dict) -> nodes.list_item:
         docname = f"book/{row['file']}"

@@ -5,9 +5,10 @@ In chapter 3 they are 3.1, 3.2, ...; on a page that is no chapter 1, 2, ... So a
 
 from __future__ import annotations
 
-from chapter_map import read_chapters
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+
+from chapter_map import read_chapters
 
 
 def renumber(app: Sphinx, env: BuildEnvironment) -> list[str]:

@@ -51,6 +51,12 @@ class Claim:
         """Everything, ready for JSON; the interval follows from mean, std and n."""
         return {name: value for name, value in vars(self).items() if name != "interval"}
 
+    @classmethod
+    def from_fields(cls, fields: dict) -> Claim:
+        """The claim that `fields()` came from."""
+        tested = INTERVAL in instance("fields", fields, dict, "what Claim.fields() gives")["required"]
+        return cls(**fields, interval=_interval(fields["mean"], fields["std"], fields["n"]) if tested else None)
+
     @property
     def measured(self) -> str:
         """The measurement as shown: mean, and standard deviation or interval and n where there are several."""

@@ -5,12 +5,11 @@ STYLE of the book in tests: test_book.py applies them to every chapter, test_rul
 
 import ast
 import re
-import statistics
 from collections.abc import Iterator
 
 IGNORE = "nbval-ignore-output"
 LIVE = {"hide-input", "remove-output", IGNORE}
-TAGS = {*LIVE, "hide-output", "hide-cell", "remove-input", "remove-cell", "raises-exception"}
+TAGS = {*LIVE, "hide-output", "hide-cell", "remove-input", "remove-cell", "raises-exception", "margin", "answer"}
 VIEW = "application/vnd.jupyter.widget-view+json"
 MODULES = {"http", "httpx", "requests", "shutil", "socket", "subprocess", "urllib", "warnings"}
 SEEDS = {"np.random.seed", "numpy.random.seed", "random.seed", "torch.manual_seed", "torch.random.manual_seed"}
@@ -160,18 +159,45 @@ def no_global_state(nb) -> Iterator[str]:
                 yield f"cell {number}: {name} filters warnings"
 
 
-def budget(nb) -> Iterator[str]:
-    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for _, cell in code_cells(nb)]
-    words = len(re.findall(r"[A-Za-z][A-Za-z'-]+", re.sub(r"\$.*?\$|`.*?`", "", markdown(nb), flags=re.DOTALL)))
-    for (number, _), length in zip(code_cells(nb), lines, strict=True):
-        if length > 20:
-            yield f"cell {number}: {length} lines of code, at most 20"
-    if len(lines) > 30:
-        yield f"{len(lines)} code cells, at most 30"
-    if lines and statistics.median(lines) > 5:
-        yield f"the median code cell has {statistics.median(lines):g} lines, at most 5"
-    if words > 3500:
-        yield f"{words} words, at most 3,500"
+def claims_beside_their_sentences(nb) -> Iterator[str]:
+    """A claim is a cell of its own: in the margin, or, where it is not shown, not on the page."""
+    for number, tree in trees(nb):
+        found = calls_of(tree, "claim")
+        if not found:
+            continue
+        *before, last = tree.body
+        alone = all(isinstance(line, ast.Assign | ast.AnnAssign) for line in before) and isinstance(last, ast.Expr)
+        displayed = [last.value] if isinstance(last, ast.Expr) else []
+        if displayed and isinstance(last.value, ast.Call) and ast.unparse(last.value.func) == "display":
+            displayed = last.value.args
+        if not alone or {id(call) for call in found} != {id(value) for value in displayed}:
+            yield f"cell {number}: expected a cell that ends with its claims and does nothing else"
+        shown = [not any(word.arg == "shown" for word in call.keywords) for call in found]
+        expected = {"margin", "remove-input", IGNORE} if all(shown) else {"remove-cell", IGNORE}
+        if any(shown) and not all(shown):
+            yield f"cell {number}: claims that are shown and claims that are not"
+        elif tags(nb.cells[number - 1]) != expected:
+            yield f"cell {number}: expected the tags {sorted(expected)} of its claims"
+
+
+def predictions_closed(nb) -> Iterator[str]:
+    """What a reader is asked to predict, the page answers: `guess = Predict(...)` has its `guess.close(...)`."""
+    asked, closed = {}, set()
+    for number, tree in trees(nb):
+        closed |= {ast.unparse(call.func).rpartition(".")[0] for call in calls_of(tree, "close")}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and any(call is node.value for call in calls_of(tree, "Predict")):
+                asked[ast.unparse(node.targets[0])] = number
+    for name in sorted(set(asked) - closed):
+        yield f"cell {asked[name]}: the prediction {name!r} is never closed"
+
+
+def no_trials(nb) -> Iterator[str]:
+    """No number without a cell: what was tried outside the page is made a cell or goes."""
+    for found in re.finditer(
+        r"\btrial (?:runs?|trainings?)\b|\b(?:outside|not on) (?:the|this) page\b", markdown(nb)
+    ):
+        yield f"speaks of what no cell computes: {found[0]!r}"
 
 
 def figures(nb) -> Iterator[str]:
@@ -343,7 +369,9 @@ RULES = (
     plain_python,
     imports_in_set_up,
     no_global_state,
-    budget,
+    claims_beside_their_sentences,
+    predictions_closed,
+    no_trials,
     figures,
     exemptions,
     covered,

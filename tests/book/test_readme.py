@@ -15,8 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_chapter_table():
     chapters = yaml.safe_load((ROOT / "book/chapters.yml").read_text(encoding="utf-8"))["chapters"]
-    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    written = {Path(entry["file"]).name for entry in contents.get("chapters", [])}
+    written = set(re.findall(r"file: book/(\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8")))
     expected = []
     for row in chapters:
         there = row["file"] in written

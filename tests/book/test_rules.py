@@ -8,6 +8,7 @@ FIGURE = {
     "figure": {"caption": "The loss falls.", "name": "fig-loss"},
     "image": {"alt": "Loss against step: it falls steeply at first and then slowly."},
 }
+BESIDE = ["margin", "remove-input", "nbval-ignore-output"]
 CLAIM = "claim('Half of it is gone.', measured=loss, expected=0.5, abs=0.1)"
 
 
@@ -30,7 +31,7 @@ def good():
         code("_ = draw(np.arange(3))", [shown({"image/png": "iVBORw0KGgo="})], mystnb=FIGURE),
         v4.new_markdown_cell("An explanation."),
         code("loss = 0.5\nprint(loss)", [v4.new_output("stream", text="0.5\n")], tags=["nbval-ignore-output"]),
-        code(CLAIM, [shown({"text/plain": "Half of it is gone."})], tags=["nbval-ignore-output"]),
+        code(CLAIM, [shown({"text/plain": "Half of it is gone."})], tags=BESIDE),
         code("interact(draw, n=3)", tags=["hide-input", "remove-output", "nbval-ignore-output"]),
         v4.new_markdown_cell("```{exercise}\n:label: predict-loss\n\nWhat is it?\n```"),
         v4.new_markdown_cell("```{solution-start} predict-loss\n:class: dropdown\n```"),
@@ -45,6 +46,15 @@ def good():
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
 def test_a_good_chapter_passes(rule):
     assert list(rule(good())) == []
+
+
+def test_checks_may_stand_together_and_predictions_be_closed():
+    nb = good()
+    check = CLAIM[:-1] + ", shown=False)"
+    nb.cells[5].source = f"half = 0.5\ndisplay({check}, {check})"
+    nb.cells[5].metadata = {"tags": ["remove-cell", "nbval-ignore-output"]}
+    nb.cells[2].source = "guess = Predict('Which?', choices=['a', 'b'])\nquiz = guess.close(loss, 'So.')"
+    assert list(rules.claims_beside_their_sentences(nb)) == list(rules.predictions_closed(nb)) == []
 
 
 def test_what_a_claim_measures_may_be_shown_in_another_form():
@@ -79,15 +89,6 @@ def metadata(cell, **values):
         nb.cells[cell].metadata = values
 
     return change
-
-
-def long_chapter(nb):
-    nb.cells += [v4.new_code_cell("1") for _ in range(30)]
-
-
-def long_cells(nb):
-    for _, cell in rules.code_cells(nb):
-        cell.source = "\n".join("abcdef")
 
 
 def not_executed(nb):
@@ -139,10 +140,13 @@ BROKEN = [
     (rules.no_global_state, source(4, "torch.manual_seed(0)"), "global seed"),
     (rules.no_global_state, source(4, "np.random.randn(3)"), "global generator"),
     (rules.no_global_state, source(4, "warnings.filterwarnings('ignore')"), "filters warnings"),
-    (rules.budget, source(4, "1\n" * 21), "21 lines"),
-    (rules.budget, long_chapter, "36 code cells"),
-    (rules.budget, long_cells, "median"),
-    (rules.budget, source(3, "word " * 3501), "words"),
+    (rules.claims_beside_their_sentences, metadata(5, tags=["nbval-ignore-output"]), "expected the tags"),
+    (rules.claims_beside_their_sentences, source(5, "print(loss)\n" + CLAIM), "nothing else"),
+    (rules.claims_beside_their_sentences, source(5, f"{CLAIM}\n{CLAIM}"), "nothing else"),
+    (rules.claims_beside_their_sentences, source(5, f"result = {CLAIM}"), "nothing else"),
+    (rules.claims_beside_their_sentences, source(5, CLAIM[:-1] + ", shown=False)"), "'remove-cell'"),
+    (rules.predictions_closed, source(2, "guess = Predict('Which?', choices=['a', 'b'])"), "'guess' is never closed"),
+    (rules.no_trials, source(3, "In trial runs it took longer."), "trial runs"),
     (rules.figures, metadata(2), "no caption"),
     (rules.figures, figure_settings(caption=" "), "no caption"),
     (rules.figures, metadata(2, mystnb={**FIGURE, "image": {"alt": "The loss."}}), "what to see"),

@@ -10,7 +10,7 @@ import torch
 from IPython.core.formatters import DisplayFormatter
 from scipy import stats
 
-from unstuck.claims import MIME, ClaimError, claim, number
+from unstuck.claims import MIME, Claim, ClaimError, claim, number
 
 RNG = np.random.default_rng
 TEXT = "The loss falls."
@@ -354,3 +354,10 @@ def test_what_is_no_number_is_not_shown_as_one():
 
 def test_the_number_of_figures_can_be_chosen():
     assert [number(math.pi, digits) for digits in (1, 2, 6)] == ["3", "3.1", "3.14159"]
+
+
+@pytest.mark.parametrize("required", [{"expected": 2, "abs": 1}, {"within": 9}])
+def test_fields_make_the_claim_again(required):
+    before = claim("Two.", measured=[1.0, 2, 3], says="one", **required)
+    after = Claim.from_fields(json.loads(json.dumps(before.fields())))
+    assert after == before and after.measured == before.measured

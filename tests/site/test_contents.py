@@ -81,13 +81,16 @@ def test_every_notebook_can_be_downloaded_and_says_how_to_run_it(site):
 
 def test_contents_and_map_follow_the_table_of_chapters(site):
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    titles = {entry["file"]: entry.get("title") for entry in toc.get("chapters", [])}
+    entries = [page for chapter in toc.get("chapters", []) for page in (chapter, *chapter.get("sections", []))]
+    titles = {entry["file"]: entry.get("title") for entry in entries}
     expected = {f"book/{row['file']}": f"{row['number']} · {row['title']}" for row in rows()}
     written = [name for name in expected if name in titles]
     assert [name for name in titles if name in expected] == written, "chapters are out of order"
     assert {name: titles[name] for name in written} == {name: expected[name] for name in written}
+    first_pages = {f"book/{row['file']}" for row in rows() if isinstance(row["number"], int)}
+    assert {entry["file"] for entry in toc["chapters"]} & set(expected) <= first_pages, "2b stands under 2"
 
-    entries = soup(site / "book" / "intro.html").select("ul.chapter-map > li")
+    entries = soup(site / "book" / "intro.html").select("ul.chapter-map ul > li")
     assert len(entries) == len(rows())
     for row, entry in zip(rows(), entries, strict=True):
         links = [a["href"] for a in entry.select("a")]
@@ -152,3 +155,17 @@ def test_the_repository_is_one_setting(tmp_path):
     assert not any("colab" in link for link in found)
     box = page.select_one(".run-locally pre").get_text()
     assert box.splitlines() == ["git clone https://github.com/someone/course", "cd course", "make lab"]
+
+
+def test_every_page_lists_its_checks_and_one_page_what_sources_say(site):
+    mime = "application/vnd.unstuck.claim+json"
+    said = 0
+    for notebook in (ROOT / "book").glob("*.ipynb"):
+        outputs = [
+            output for cell in nbformat.read(notebook, as_version=4).cells for output in cell.get("outputs", [])
+        ]
+        claims = [output["data"][mime] for output in outputs if mime in output.get("data", {})]
+        said += sum(claim["says"] is not None for claim in claims)
+        lines = soup(site / "book" / f"{notebook.stem}.html").select("details.checks tbody tr")
+        assert [line.td.get_text(strip=True) for line in lines] == [claim["text"] for claim in claims]
+    assert len(soup(site / "book" / "they_say.html").select("table.they-say tbody tr")) == said
