@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 PARALLEL = 2
-CELL_TIMEOUT = 120  # seconds
+CELL_TIMEOUT = 300  # seconds: a busy machine
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE_INFO = {
     "codemirror_mode": {"name": "ipython", "version": 3},

@@ -66,8 +66,8 @@ class Claim:
         mean = number(self.mean, digits)
         if self.interval is not None:
             low, high = (number(end, digits - 1) for end in self.interval)
-            return f"{mean}, {INTERVAL} {low} to {high} (n = {self.n})"
-        return mean if self.std is None else f"{mean} ± {number(self.std, 2)} (n = {self.n})"
+            return f"{mean}, {INTERVAL} {low} to {high} (mean of {self.n})"
+        return mean if self.std is None else f"{plus_minus(self.mean, self.std, digits)} (mean of {self.n})"
 
     def _lines(self) -> list[tuple[str, str]]:
         """What stands below the statement: a word and a value a line."""
@@ -104,6 +104,15 @@ def number(value: float | str, digits: int = 3) -> str:
     if -3 <= int(exponent) < 6:
         return f"{value:,.{max(0, digits - 1 - int(exponent))}f}"
     return f"{mantissa}e{int(exponent)}"
+
+
+def plus_minus(mean: float, std: float, digits: int = 3) -> str:
+    """Mean and standard deviation, "0.530 ± 0.014"; a deviation below the mean's last digit is "± 0.00"."""
+    shown = number(mean, digits)
+    decimals = shown.partition(".")[2]
+    if decimals and "e" not in shown and std < 0.5 * 10.0 ** -len(decimals):
+        return f"{shown} ± {0:.{len(decimals)}f}"
+    return f"{shown} ± {number(std, 2)}"
 
 
 def claim(

@@ -10,7 +10,7 @@ import torch
 from IPython.core.formatters import DisplayFormatter
 from scipy import stats
 
-from unstuck.claims import MIME, Claim, ClaimError, claim, number
+from unstuck.claims import MIME, Claim, ClaimError, claim, number, plus_minus
 
 RNG = np.random.default_rng
 TEXT = "The loss falls."
@@ -187,12 +187,12 @@ def test_a_claim_without_a_measurement_is_no_call():
         (
             {"measured": [1.0, 2.0], "expected": 4, "rel": 0.1},
             'The claim "The loss falls." does not hold: required is 4 ± 0.40, '
-            "but we measured 1.50000 ± 0.71 (n = 2).",
+            "but we measured 1.50000 ± 0.71 (mean of 2).",
         ),
         (
             {"measured": [0.1, -0.1, 0.0], "within": 0.2},
             'The claim "The loss falls." does not hold: required is a 95 % interval within ±0.2, '
-            "but we measured 0, 95 % interval -0.24841 to 0.24841 (n = 3).",
+            "but we measured 0, 95 % interval -0.24841 to 0.24841 (mean of 3).",
         ),
     ],
 )
@@ -212,12 +212,12 @@ def test_what_is_shown_is_short():
     held = claim(TEXT, measured=[0.52, 0.54], at_least=0.5, says="about 0.25", theory=0.5333, source="notes, p. 3")
     assert shown_lines(held) == [
         "The loss falls.",
-        "we measured 0.530 ± 0.014 (n = 2)",
+        "we measured 0.530 ± 0.014 (mean of 2)",
         "theory 0.533",
         "they say: about 0.25",
         "notes, p. 3",
     ]
-    assert repr(held) == "The loss falls.\nwe measured 0.530 ± 0.014 (n = 2)\ntheory 0.533\nthey say: about 0.25"
+    assert repr(held) == "The loss falls.\nwe measured 0.530 ± 0.014 (mean of 2)\ntheory 0.533\nthey say: about 0.25"
     assert held._repr_mimebundle_()["text/plain"] == repr(held)
 
 
@@ -229,7 +229,7 @@ def test_what_was_not_given_is_not_shown_nor_what_was_required():
 
 def test_an_interval_is_shown_with_its_mean():
     held = claim(TEXT, measured=[0.010, 0.011, 0.0125], within=0.02)
-    assert shown_lines(held)[1] == "we measured 0.0112, 95 % interval 0.0080 to 0.014 (n = 3)"
+    assert shown_lines(held)[1] == "we measured 0.0112, 95 % interval 0.0080 to 0.014 (mean of 3)"
     assert held.required == "a 95 % interval within ±0.02"
 
 
@@ -361,3 +361,18 @@ def test_fields_make_the_claim_again(required):
     before = claim("Two.", measured=[1.0, 2, 3], says="one", **required)
     after = Claim.from_fields(json.loads(json.dumps(before.fields())))
     assert after == before and after.measured == before.measured
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "shown"),
+    [
+        (2.302675, 4e-6, "2.30 ± 0.00"),
+        (2.30, 0.0049, "2.30 ± 0.00"),
+        (2.30, 0.0051, "2.30 ± 0.0051"),
+        (1.44e-5, 1.6e-6, "1.44e-5 ± 1.6e-6"),
+        (52, 0.3, "52 ± 0.30"),
+        (1234.5, 0.1, "1,234 ± 0.10"),
+    ],
+)
+def test_a_deviation_below_the_last_digit_is_zero_there(mean, std, shown):
+    assert plus_minus(mean, std) == shown

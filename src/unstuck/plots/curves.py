@@ -174,7 +174,9 @@ def _counted(name: str, curves: Curves) -> str:
 
 
 def _places(layers: list[str]) -> tuple[dict[str, int], bool]:
-    """The position of each layer on x, and whether it is the number in its name."""
+    """The position of each layer on x, and whether its number stands there or its name."""
+    if all(layer.isdigit() for layer in layers):  # nn.Sequential's own names, which count what has no number too
+        return {layer: number for number, layer in enumerate(layers, start=1)}, True
     numbers = [layer_number(layer, 0) for layer in layers]
     numbered = all(numbers) and len(set(map(layer_kind, layers))) == 1 and len(set(numbers)) == len(layers)
     return dict(zip(layers, numbers if numbered else range(1, len(layers) + 1), strict=True)), numbered

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unstuck.arguments import choice, instance, short
-from unstuck.claims import number
+from unstuck.claims import number, plus_minus
 from unstuck.plots.series import need, said_lost
 from unstuck.record import QUANTITIES
 
@@ -182,9 +182,12 @@ def _cell(column: Any, value: Any, where: str) -> Cell:
         return Cell(_shown(float(seeds)), value=float(seeds), lost=bool(lost))
     if not len(good):
         return Cell(lost, value=math.nan, lost=True)
-    spread = f"± {_shown(good.std(ddof=1), 2)}" if len(good) > 1 else ""
+    if len(good) > 1:
+        text, spread = plus_minus(_rounded(good.mean()), _rounded(good.std(ddof=1))).split(" ", 1)
+    else:
+        text, spread = _shown(good.mean()), ""
     small = ", ".join(filter(None, (spread, lost)))
-    return Cell(_shown(good.mean()), small, value=float(good.mean()), lost=bool(lost))
+    return Cell(text, small, value=float(good.mean()), lost=bool(lost))
 
 
 def _numbers(value: Any, where: str) -> np.ndarray:
@@ -202,7 +205,11 @@ def _numbers(value: Any, where: str) -> np.ndarray:
 
 def _shown(value: float, digits: int = 3) -> str:
     """As everywhere in the book; 100 * 0.07 is 7, whatever floating point makes of it."""
-    return "NaN" if math.isnan(value) else number(float(f"{value:.12g}"), digits)
+    return "NaN" if math.isnan(value) else number(_rounded(value), digits)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.12g}")
 
 
 def _mark_best(cells: list[list[Cell]], k: int, direction: str, column: Any) -> None:

@@ -260,3 +260,8 @@ def test_legend_below_is_one_for_all_panels():
 def test_no_legend_where_none_is_wanted_or_nothing_has_a_name():
     assert plots.spread({"he": [[1.0]]}, legend=False).get_legend() is None
     assert plots.spread([[1.0]]).get_legend() is None
+
+
+def test_positions_in_a_sequential_are_counted():
+    ax = plots.layer_curve({"2": 0.5, "4": 0.4, "6": 0.3}, "act_std")
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "2", "3"]
