@@ -26,8 +26,7 @@ class StandIns(SphinxPostTransform):
                 continue
             for image in stand_in.findall(nodes.image):
                 image["alt"] = forms["text/plain"].astext()
-            tags = (nodes.raw(text=tag, format="html") for tag in ("<noscript>", "</noscript>"))
-            opening, closing = tags
+            opening, closing = (nodes.raw(text=tag, format="html") for tag in ("<noscript>", "</noscript>"))
             forms[VIEW] += [opening, *(node.deepcopy() for node in stand_in.children), closing]
 
 

@@ -85,6 +85,14 @@ def test_without_a_guess_the_answer_is_folded_and_a_link_leads_to_the_question(s
     assert page.heard == []
 
 
+def test_jupyterlab_leaves_the_keys_alone(show):
+    page = show(*diagnosis(), *share())
+    reached = page.locator("main :is(input, button, a, summary)")
+    assert reached.count() == 4 + 3 + 2 * 2
+    for node in reached.all():
+        assert node.get_attribute("data-lm-suppress-shortcuts") == "true"
+
+
 def test_slider_and_field_say_the_same_number(show):
     page = show(*share())
     slider, field = page.get_by_role("slider"), page.get_by_role("spinbutton", name="Your guess")

@@ -1,6 +1,7 @@
 // The views of unstuck.explore.Predict: a question, and what was measured beside the guess. They meet in this browser.
 
 const STEPS = 100; // of the slider
+const FOCUSABLE = new Set(["a", "button", "input", "summary"]);
 const GUESSED = "unstuck-guess"; // the event: a guess was made or taken back
 // For the time that the page is open, where the browser keeps nothing; each widget may load a module of its own.
 const guesses = (globalThis[Symbol.for(GUESSED)] ??= new Map());
@@ -28,6 +29,8 @@ function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
+  // Else JupyterLab takes the keys; it looks at the very node that has the focus.
+  if (FOCUSABLE.has(tag)) node.setAttribute("data-lm-suppress-shortcuts", "true");
   return node;
 }
 
@@ -126,7 +129,6 @@ function ask(spec, el) {
   const status = make("p", { role: "status" });
   const look = isQuiz ? "unstuck-predict unstuck-predict-quiz" : "unstuck-predict";
   const form = make("form", { id: key, class: look, autocomplete: "off" }, fields, button, status);
-  form.setAttribute("data-lm-suppress-shortcuts", "true"); // else JupyterLab takes the keys
 
   const show = () => {
     const guess = spec.recalled();
@@ -142,6 +144,11 @@ function ask(spec, el) {
       label.toggleAttribute("data-right", done && isQuiz && value === answer);
     }
   };
+  form.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.target.tagName !== "INPUT") return;
+    event.preventDefault(); // the browser would do the same, but not inside JupyterLab
+    form.requestSubmit();
+  });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     keep(key, fields.disabled ? null : input.read());
