@@ -21,7 +21,6 @@ NOTEBOOK_FLAGS = (
     "--nbval",
     "--nbval-current-env",
     "--nbval-cell-timeout=120",
-    f"--nbval-sanitize-with={ROOT / 'tests' / 'sanitize.cfg'}",
 )
 """How a notebook is executed and compared with its stored outputs; tests/book shows that this can fail."""
 NO_BROWSER = "no browser"

@@ -42,7 +42,6 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 VALID_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-QUIZ = re.compile(r'<div id="([A-Za-z]{12})" data-shufflequestions')  # JupyterQuiz draws a name on every run
 
 
 class ChapterError(Exception):
@@ -89,11 +88,6 @@ def _normalise_outputs(cell) -> None:
             output.execution_count = cell.execution_count
         if "image/png" in output.get("data", {}):
             output.data["image/png"] = _fewer_colours(output.data["image/png"])
-    quiz = QUIZ.search(json.dumps(cell.outputs).replace('\\"', '"'))
-    if quiz:
-        digest = hashlib.sha256(cell.id.encode()).hexdigest()
-        name = "".join(chr(ord("a") + int(digit, 16)) for digit in digest[:12])
-        cell.outputs = nbformat.from_dict(json.loads(json.dumps(cell.outputs).replace(quiz[1], name)))
 
 
 def _fewer_colours(png: str) -> str:

@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 from unstuck.data import mnist
 from unstuck.init import initialise
 from unstuck.models import mlp
+from unstuck.plots import INK, style_of
 from unstuck.train import fit
 
 TARGET = Path(__file__).resolve().parents[1] / "book" / "_static" / "opening.svg"
@@ -26,7 +27,7 @@ STARTS = {
     "small": {"scheme": "normal", "scale": 0.01},
     "he": {"scheme": "he"},
 }
-INK, ORANGE, BLUE = "#22303c", "#c8553d", "#2a6f97"
+SIZE = (5.4, 3.4)  # inches; smaller than other figures, so that a phone shows the same type larger
 
 
 def measure() -> dict[str, np.ndarray]:
@@ -51,18 +52,18 @@ def smooth(runs: np.ndarray, window: int = 9) -> np.ndarray:
 
 
 def draw(losses: dict[str, np.ndarray]):
-    """The figure: five thin lines and their mean for each start."""
-    fig, ax = plt.subplots()
+    """The figure: five thin lines and their mean for each start, in the colour that its scheme has in the book."""
+    fig, ax = plt.subplots(figsize=SIZE)
     steps = np.arange(STEPS)
-    for name, colour in (("small", ORANGE), ("he", BLUE)):
-        runs = smooth(losses[name])
+    for name, start in STARTS.items():
+        runs, colour = smooth(losses[name]), style_of(start["scheme"])["color"]
         ax.plot(steps, runs.T, color=colour, lw=0.9, alpha=0.4)
         ax.plot(steps, runs.mean(axis=0), color=colour, lw=2.6)
     ax.axhline(math.log(10), color=INK, lw=0.9, ls=(0, (1, 3)), zorder=0)
     ax.text(STEPS - 2, 2.35, "pure guessing: ln 10 = 2.30", color=INK, ha="right", va="bottom")
-    ax.text(STEPS - 2, 2.22, "first weights too small", color=ORANGE, ha="right", va="top", weight="bold")
+    ax.text(STEPS - 2, 2.22, "first weights too small", color=INK, ha="right", va="top", weight="bold")
     end = smooth(losses["he"]).mean(axis=0)
-    ax.text(90, end[90] + 0.16, "first weights of the right size", color=BLUE, ha="left", va="bottom", weight="bold")
+    ax.text(65, end[65] + 0.16, "first weights of the right size", color=INK, ha="left", va="bottom", weight="bold")
     ax.set(xlim=(0, STEPS), ylim=(0, 2.6), xlabel="training step", ylabel="loss")
     ax.set_yticks([0, 0.5, 1, 1.5, 2])
     ax.grid(visible=False)

@@ -143,7 +143,7 @@ def claim(
     """
     words("text", text)
     instance("source", source, str, "a text")
-    shown, values = flag("shown", shown), _values(measured)
+    shown, values = flag("shown", shown), measurements(measured)
     says, theory = (
         value if value is None or isinstance(value, str) else real(name, value)
         for name, value in (("says", says), ("theory", theory))
@@ -213,8 +213,8 @@ def _interval(mean: float, std: float | None, n: int) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _values(measured: ArrayLike) -> np.ndarray:
-    """What was measured as float64 (n,), finite or not."""
+def measurements(measured: ArrayLike) -> np.ndarray:
+    """What was measured, a number or several, as float64 (n,), finite or not; else TypeError or ValueError."""
     try:
         values = np.asarray(measured)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires a gradient

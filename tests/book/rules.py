@@ -238,8 +238,8 @@ def figures(nb) -> Iterator[str]:
 
 
 def exemptions(nb) -> Iterator[str]:
-    """Only claims, what a claim directly follows, and live cells are exempt from comparison."""
-    cells = code_cells(nb)
+    """Only claims, what a claim directly follows, closed guesses (see `covered`), and live cells are not compared."""
+    cells, parsed = code_cells(nb), dict(trees(nb))
     followers = [cell for _, cell in cells[1:]] + [None]
     for (number, cell), follower in zip(cells, followers, strict=True):
         live = has_call(cell, "interact")
@@ -248,7 +248,8 @@ def exemptions(nb) -> Iterator[str]:
         if live and not tags(cell) >= LIVE:
             yield f"cell {number}: a live cell lacks the tags {sorted(LIVE - tags(cell))}"
         claimed = has_call(cell, "claim") or (follower is not None and has_call(follower, "claim"))
-        if IGNORE in tags(cell) and not (live or claimed):
+        closed = number in parsed and closings(parsed[number])
+        if IGNORE in tags(cell) and not (live or claimed or closed):
             yield f"cell {number}: {IGNORE} on a cell without a claim in it or in the next code cell"
         if "raises-exception" in tags(cell):
             errors = [output.ename for output in cell.outputs if output.output_type == "error"]
@@ -257,7 +258,7 @@ def exemptions(nb) -> Iterator[str]:
 
 
 def covered(nb) -> Iterator[str]:
-    """What a training-dependent cell shows in numbers is what some claim measures.
+    """What a training-dependent cell shows in numbers, and what closes a guess, is what some claim measures.
 
     Of a shown value the names count that it is made of, with those it was assigned from in the same cell; of a claim
     those of `measured`, likewise. Names of the set-up cell and of functions say nothing.
@@ -270,6 +271,10 @@ def covered(nb) -> Iterator[str]:
         for call in calls_of(tree, "claim"):
             measured = [keyword.value for keyword in call.keywords if keyword.arg == "measured"]
             claimed |= set().union(*(made_of(value, tree) for value in measured)) - common
+    for number, tree in parsed.items():
+        for value in closings(tree):
+            if not (made_of(value, tree) - common) & claimed:
+                yield f"cell {number}: no claim measures what closes the guess: {ast.unparse(value)[:60]}"
     for number, cell in code_cells(nb):
         if IGNORE not in tags(cell) or number not in parsed or has_call(cell, "interact"):
             continue
@@ -278,9 +283,8 @@ def covered(nb) -> Iterator[str]:
         last = tree.body[-1] if tree.body else None
         shown += [last.value] if isinstance(last, ast.Expr) else []
         for value in shown:
-            if isinstance(value, ast.Constant) or any(
-                calls_of(value, name) for name in ("claim", "print", "display")
-            ):
+            known = closings(value) or any(calls_of(value, name) for name in ("claim", "print", "display"))
+            if isinstance(value, ast.Constant) or known:
                 continue
             names = made_of(value, tree) - common
             if not names & claimed:
@@ -291,6 +295,13 @@ def calls_of(tree: ast.AST, name: str) -> list[ast.Call]:
     """The calls of a function, by the last part of its name."""
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return [call for call in found if ast.unparse(call.func).split(".")[-1] == name]
+
+
+def closings(tree: ast.AST) -> list[ast.AST]:
+    """What was measured, in each `guess.close(measured, text)`; other things that close take less."""
+    calls = [call for call in calls_of(tree, "close") if len(call.args) + len(call.keywords) == 2]
+    named = [keyword.value for call in calls for keyword in call.keywords if keyword.arg == "measured"]
+    return [*(call.args[0] for call in calls if call.args), *named]
 
 
 def made_of(value: ast.AST, tree: ast.Module) -> set[str]:
@@ -360,7 +371,9 @@ def chapter_wording(nb) -> Iterator[str]:
     yield from wording(markdown(nb))
     for number, cell in code_cells(nb):
         settings = cell.metadata.get("mystnb", {})
-        texts = settings.get("figure", {}).get("caption", ""), settings.get("image", {}).get("alt", "")
+        texts = [settings.get("figure", {}).get("caption", ""), settings.get("image", {}).get("alt", "")]
+        bundles = (output.get("data", {}) for output in cell.outputs)
+        texts += [data.get("text/plain", "") for data in bundles if VIEW in data]  # what an explorable says
         for sentence in wording("\n".join(texts)):
             yield f"cell {number}: {sentence}"
 

@@ -115,18 +115,3 @@ def test_cell_ids_are_kept_where_valid_and_otherwise_made_from_the_cell():
     assert twice[1] not in ("same", "")
     assert twice == ids("same", "same")
     assert ids("not valid!", "second")[0] != "not valid!"
-
-
-def test_a_quiz_gets_a_name_that_stays():
-    def quiz(name):
-        nb = sample()
-        page = f'<div id="{name}" data-shufflequestions="False"></div><style>#{name} {{}}</style>'
-        nb.cells[0].outputs = [
-            v4.new_output("display_data", {"text/html": page}),
-            v4.new_output("display_data", {"application/javascript": f"var questions{name}=[];"}),
-        ]
-        nb.cells[0].id, nb.cells[1].id = "quiz", "live"
-        return nbformat.writes(notebooks.normalise(nb))
-
-    assert quiz("abcdefABCDEF") == quiz("ZYXWVUzyxwvu")
-    assert "abcdefABCDEF" not in quiz("abcdefABCDEF")

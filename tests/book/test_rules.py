@@ -63,6 +63,15 @@ def test_what_a_claim_measures_may_be_shown_in_another_form():
     assert list(rules.covered(nb)) == []
 
 
+@pytest.mark.parametrize(
+    "closing", ["guess.close(loss, 'Text.')", "best = loss > 0\nguess.close(measured=best, text='Text.')"]
+)
+def test_a_guess_is_closed_by_what_a_claim_measures_without_one_beside_it(closing):
+    nb = good()
+    nb.cells[6].source, nb.cells[6].metadata = closing, {"tags": ["nbval-ignore-output"]}
+    assert list(rules.exemptions(nb)) + list(rules.covered(nb)) == []
+
+
 def source(cell, text):
     def change(nb):
         nb.cells[cell].source = text
@@ -166,6 +175,10 @@ BROKEN = [
     (rules.covered, source(4, "loss, rows = 0.5, [2.0]\nrows"), "decides: rows"),
     (rules.covered, source(4, "loss, rows = 0.5, [2.0]\ndisplay(table(rows))"), "decides: table"),
     (rules.covered, add(5, "\nprint(other)"), "decides: other"),
+    (rules.covered, source(6, "guess.close(other, 'Text.')"), "closes the guess: other"),
+    (rules.covered, source(6, "guess.close(3.48, f'It is {loss}.')"), "closes the guess: 3.48"),
+    (rules.covered, source(9, "other = 2\nguess.close(text='Text.', measured=other)"), "closes the guess: other"),
+    (rules.exemptions, source(6, "plt.close(loss)"), "without a claim"),
     (rules.exercises, without(9), "no code cell"),
     (rules.exercises, without(8), "has no solution"),
     (rules.exercises, without(7), "belongs to no exercise"),
@@ -178,6 +191,7 @@ BROKEN = [
     (rules.chapter_wording, source(3, f"pip asks {'pypi'}.org for it."), "registry"),
     (rules.chapter_wording, source(3, "It lies in `/home/me/data`."), "machine"),
     (rules.chapter_wording, figure_settings(caption="The gray line."), "American"),
+    (rules.chapter_wording, output(4, shown({rules.VIEW: {}, "text/plain": "What color?"})), "American"),
 ]
 
 

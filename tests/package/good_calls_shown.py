@@ -132,6 +132,7 @@ CLAIMS = [
     call(claims.claim, text=text(), measured=MEASURED, expected=number(1.1), rel=TOLERANCE),
     call(claims.claim, text=text(), measured=MEASURED, expected=number(1.1), abs=TOLERANCE),
     call(claims.claim, text=text(), measured=Argument([0.0, 0.1, -0.1], (3.0, [1.0])), within=number(1.0, above=0)),
+    call(claims.measurements, measured=MEASURED),
     call(claims.number, value=Argument(0.5, (None, 1j, [0.5], nothing, b"0.5")), digits=integer(3)),
 ]
 
@@ -148,11 +149,19 @@ BAD_SLIDERS = (3, None, "ab", [], [1], [1, 1], [None, 1], [True, False], [np.nan
 BAD_SLIDERS += tuple(explore.Slider(given) for given in BAD_SLIDERS[:6])
 BAD_SLIDERS += tuple(explore.Slider([1, 2], **{part: 3}) for part in ("label", "unit", "start"))
 
+BAD_CHOICES = (3, None, "ab", [], ["a"], ["a", "a"], [1, 2], [None, "a"], ["a", ""], nothing)
+
 EXPLORE = [
     call(
         explore.Explorable,
         text=text("what stands in for it"),
         picture=Argument(b"a picture", ("a picture", None, 3, [b"a"], nothing)),
+        identity=text("an identity", blank=True),
+    ),
+    call(
+        explore.Explorable,
+        text=text("what stands in for it"),
+        page=Argument("<p>It.</p>", (b"<p>", None, 3, ["<p>"], nothing, "", " ")),
     ),
     call(
         explore.Frames,
@@ -161,6 +170,35 @@ EXPLORE = [
         alt=Argument("at {lr}", (3, None, "", " ", ["a"], "at {rate}", "at {lr", lambda lr: "", lambda lr: None)),
         dpi=number(20, above=0),
         lr=Argument([0.1, 0.2], BAD_SLIDERS),
+    ),
+    call(
+        explore.Predict,
+        question=text(),
+        choices=Argument({"a": "so", "b": ""}, (*BAD_CHOICES, *({"a": bad, "b": ""} for bad in (3, None)))),
+        answer=Argument("a", ("c", "", 3, True, ["a"], nothing)),
+        why=text(),
+    ),
+    call(explore.Predict, question=text(), choices=Argument(["a", "b"], (*BAD_CHOICES, {"a": "so", "b": ""}))),
+    call(
+        explore.Predict,
+        question=text(),
+        number=Argument((0.1, 10), (3, "ab", None, (1,), (1, 2, 3), (2, 1), (1, 1), (0, 1), (1, np.nan), nothing)),
+        unit=text("nats", blank=True),
+        log=flag(True),
+        answer=optional(number(2.0, above=0)),
+        why=text(),
+    ),
+    method(
+        lambda: explore.Predict("How much?", number=(0.1, 10), log=True),
+        "close",
+        measured=Argument([1.0, 2.0], (*MEASURED.bad, 0, -1.0)),
+        text=text("It is {measured}."),
+    ),
+    method(
+        lambda: explore.Predict("Which?", choices=["a", "b"]),
+        "close",
+        measured=Argument("a", ("c", "", 3, None, True, ["a"], nothing)),
+        text=Argument("It is {measured}.", ("{other}", "{measured", "{}", 3, None, "", " ")),
     ),
 ]
 

@@ -36,7 +36,7 @@ MAY_IMPORT = {
         *("private", "record", "train"),
     },
     "plots": {"matplotlib", "numpy", "scipy", "activations", "arguments", "claims", "record"},
-    "explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "traitlets", "arguments"},
+    "explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "numpy", "traitlets", "arguments", "claims"},
 }
 HEAVY = {"anywidget", "ipywidgets", "matplotlib", "numpy", "pandas", "scipy", "torch"}
 # what is loaded in the end, also through others

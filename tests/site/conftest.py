@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from ipywidgets import Widget
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(os.environ.get("UNSTUCK_SITE", ROOT / "_build" / "html"))
@@ -14,6 +16,14 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from browser import BrowserMissing, built_pages, chromium, served  # noqa: E402
 
+ANYMOUNT = ROOT / "book" / "_static" / "anymount.js"
+MIME = "application/vnd.jupyter.widget"
+WIDGET_PAGE = """
+<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Explorables</title>
+<meta name="viewport" content="width=device-width">
+<script type="{mime}-state+json">{state}</script><script>{anymount}</script></head>
+<body><main><h1>Explorables</h1>{views}</main></body></html>
+"""
 NOT_BUILT = "book/intro.html"  # stands for every page where nothing has been built, and fails
 
 
@@ -67,3 +77,37 @@ def open_page(browser):
     yield visit
     for each in visits:
         each.close()
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """`show(*widgets)` opens a page as Jupyter Book makes it, from a file, in a fresh profile.
+
+    `page.heard` lists what the console said and what was asked of others.
+    """
+    contexts = []
+
+    def opened(*widgets, **options):
+        state = Widget.get_manager_state(widgets=[model for widget in widgets for model in (widget, widget.layout)])
+        views = [json.dumps(widget.get_view_spec()) for widget in widgets]
+        source = WIDGET_PAGE.format(
+            mime=MIME,
+            state=json.dumps(state).replace("</", "<\\/"),
+            anymount=ANYMOUNT.read_text(encoding="utf-8"),
+            views="".join(f'<script type="{MIME}-view+json">{view}</script>' for view in views),
+        )
+        path = tmp_path / "page.html"
+        path.write_text(source.lstrip(), encoding="utf-8")
+        own = (path.as_uri(), "blob:", "data:")
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.heard = []
+        page.on("console", lambda message: page.heard.append(message.text))
+        page.on("pageerror", lambda error: page.heard.append(str(error)))
+        page.on("request", lambda request: None if request.url.startswith(own) else page.heard.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()

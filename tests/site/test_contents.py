@@ -12,11 +12,16 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
+import pytest
 import yaml
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORTEST_ALT = 20
+VIEW = "application/vnd.jupyter.widget-view+json"
+TEXT = "A text of more than twenty characters."
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+STAND_INS = ({"text/html": "<details>an answer</details>"}, {"image/png": DOT}, {})
 
 
 @cache
@@ -121,6 +126,7 @@ def build_copy(folder: Path, repository: str) -> BeautifulSoup:
     (project / "_toc.yml").write_text("format: jb-book\nroot: book/small\n")
     v4 = nbformat.v4
     cells = [v4.new_markdown_cell("# A small page"), v4.new_code_cell("1 + 1", execution_count=1)]
+    cells.append(v4.new_code_cell("explorables", execution_count=2, outputs=[*map(explorable, STAND_INS)]))
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(v4.new_notebook(cells=cells, metadata=kernel), project / "book" / "small.ipynb")
     command = "from jupyter_book.cli.main import main; main()"
@@ -135,15 +141,33 @@ def build_copy(folder: Path, repository: str) -> BeautifulSoup:
     return soup(project / "_build" / "html" / "book" / "small.html")
 
 
+def explorable(forms: dict[str, str]) -> nbformat.NotebookNode:
+    """The output of a cell that shows an explorable."""
+    return nbformat.v4.new_output("display_data", {VIEW: {"model_id": "unstuck-0"}, "text/plain": TEXT, **forms})
+
+
 def buttons(page: BeautifulSoup) -> list[str]:
     """Addresses outside the site that the page's buttons lead to."""
     return [a["href"] for a in page.select(".article-header-buttons a") if a["href"].startswith("http")]
 
 
-def test_without_a_repository_no_button_needs_one(tmp_path):
-    page = build_copy(tmp_path, "")
-    assert buttons(page) == []
-    assert "git clone" not in page.select_one(".run-locally").get_text()
+@pytest.fixture(scope="module")
+def small_page(tmp_path_factory):
+    return build_copy(tmp_path_factory.mktemp("build"), "")
+
+
+def test_without_a_repository_no_button_needs_one(small_page):
+    assert buttons(small_page) == []
+    assert "git clone" not in small_page.select_one(".run-locally").get_text()
+
+
+def test_without_javascript_something_stands_in_for_an_explorable(small_page):
+    views = small_page.find_all("script", type=VIEW)
+    after = [view.find_next_sibling() for view in views]
+    assert [sibling and sibling.name for sibling in after] == ["noscript", "noscript", None]
+    assert after[0].find("details").get_text() == "an answer"
+    assert after[1].find("img")["alt"] == TEXT
+    assert TEXT not in small_page.get_text()
 
 
 def test_the_repository_is_one_setting(tmp_path):

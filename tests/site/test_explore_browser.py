@@ -1,80 +1,17 @@
 """Explorables on a static page: what `anymount.js` mounts from stored states moves in a real browser."""
 
-import json
-import os
 import re
-import shutil
-from pathlib import Path
 
 import anywidget
 import pytest
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
-from ipywidgets import IntSlider, Layout, Widget
+from ipywidgets import IntSlider, Layout
 from matplotlib.figure import Figure
-from playwright.sync_api import sync_playwright
 
 from unstuck.explore import Frames, Slider
 
 pytestmark = pytest.mark.browser
-ANYMOUNT = Path(__file__).parents[2] / "book" / "_static" / "anymount.js"
-MIME = "application/vnd.jupyter.widget"
-SOURCE = """
-<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Explorables</title>
-<meta name="viewport" content="width=device-width">
-<script type="{mime}-state+json">{state}</script><script>{anymount}</script></head>
-<body><main><h1>Explorables</h1>{views}</main></body></html>
-"""
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A headless Chromium; without one the tests are skipped, or fail where CI is set."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = os.environ.get("UNSTUCK_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    with sync_playwright() as playwright:
-        program = program or playwright.chromium.executable_path
-        if not Path(program).exists():
-            give_up = pytest.fail if os.environ.get("CI") else pytest.skip
-            give_up("no browser: get one with `.venv/bin/python -m playwright install chromium`")
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def show(chromium, tmp_path):
-    """`show(*widgets)` opens a page as Jupyter Book makes it, from a file.
-
-    `page.heard` lists what the console said and what was asked of others.
-    """
-    contexts = []
-
-    def opened(*widgets, **options):
-        state = Widget.get_manager_state(widgets=[model for widget in widgets for model in (widget, widget.layout)])
-        views = [json.dumps(widget.get_view_spec()) for widget in widgets]
-        source = SOURCE.format(
-            mime=MIME,
-            state=json.dumps(state).replace("</", "<\\/"),
-            anymount=ANYMOUNT.read_text(encoding="utf-8"),
-            views="".join(f'<script type="{MIME}-view+json">{view}</script>' for view in views),
-        )
-        path = tmp_path / "page.html"
-        path.write_text(source.lstrip(), encoding="utf-8")
-        own = (path.as_uri(), "blob:", "data:")
-        contexts.append(chromium.new_context(**options))
-        page = contexts[-1].new_page()
-        page.heard = []
-        page.on("console", lambda message: page.heard.append(message.text))
-        page.on("pageerror", lambda error: page.heard.append(str(error)))
-        page.on("request", lambda request: None if request.url.startswith(own) else page.heard.append(request.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
 
 
 @pytest.fixture

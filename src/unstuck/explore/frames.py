@@ -1,68 +1,25 @@
-"""Explorables: figures that answer a reader's hand, with or without a kernel.
-
-One object serves everybody. In Jupyter it is a widget; on the static page `anymount.js` mounts the state that
-the notebook stores; GitHub and the PDF show its picture; nbval compares its text. So what it says must not
-depend on training, while its pictures may.
-
-`Frames` shows figures that were computed beforehand. An explorable that computes in the page is another
-subclass of `Explorable`, with a JavaScript module of its own.
-"""
+"""`Frames`: figures drawn beforehand, which sliders choose from."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
-import json
 import math
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
-from weakref import WeakValueDictionary
+from typing import Any
 
-import anywidget
 import matplotlib
 import matplotlib.pyplot as plt
 import traitlets
-from ipywidgets import Layout
 from matplotlib.figure import Figure
 from PIL import Image
 
 from unstuck.arguments import instance, real, short, words
+from unstuck.explore.explorable import SCRIPTS, Explorable, filled
 
 MAX_FRAMES = 60
-_JS = Path(__file__).parent / "_js"
-
-
-class Explorable(anywidget.AnyWidget):
-    """A widget with a stable identity, a text and a picture for where it cannot move.
-
-    Args:
-        text: what stands in for it in a terminal, and what nbval compares.
-        picture: PNG bytes, what stands in for it on GitHub and in the PDF.
-        **traits: its state, ready for JSON; equal states have equal model ids in every run.
-    """
-
-    _living: ClassVar[WeakValueDictionary[str, Explorable]] = WeakValueDictionary()
-
-    def __init__(self, *, text: str, picture: bytes, **traits: Any) -> None:
-        self._text = words("text", text)
-        self._picture = b64encode(instance("picture", picture, bytes, "the bytes of a PNG")).decode()
-        content = json.dumps([type(self).__name__, text, traits], sort_keys=True)
-        model_id = f"unstuck-{hashlib.sha256(content.encode()).hexdigest()[:24]}"
-        # When a cell runs again, its old widget has the same id: closed later, it would take the new one along.
-        previous = self._living.get(model_id)
-        if previous is not None:
-            previous.layout.close()
-            previous.close()
-        super().__init__(model_id=model_id, layout=Layout(model_id=f"{model_id}-layout"), **traits)
-        self._living[model_id] = self
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
-        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})  # None: without a view
-        return {**data, "text/plain": self._text, "image/png": self._picture}, metadata
 
 
 @dataclass(frozen=True)
@@ -108,8 +65,8 @@ class Frames(Explorable):
         TypeError: an argument of the wrong kind, or `draw` does not return a Figure.
     """
 
-    _esm = _JS / "frames.js"
-    _css = _JS / "frames.css"
+    _esm = SCRIPTS / "frames.js"
+    _css = SCRIPTS / "frames.css"
 
     title = traitlets.Unicode().tag(sync=True)
     sliders: traitlets.List[dict] = traitlets.List().tag(sync=True)  # of {label, texts, start: position}
@@ -199,11 +156,7 @@ def _worded(values: dict) -> str:
 def _described(alt: str | Callable[..., str], values: dict) -> str:
     if callable(alt):
         return words(f"alt for {_worded(values)}", alt(**values))
-    words("alt", alt)
-    try:
-        return alt.format(**values)
-    except (LookupError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"alt: expected names among {list(values)} in braces, got {alt!r} ({error})") from error
+    return filled("alt", alt, values)
 
 
 def _drawn(draw: Callable[..., Figure], combinations: list[dict], dpi: float) -> list[Image.Image]:
