@@ -18,8 +18,9 @@ book: $(STAMP) ## build the website from the stored outputs
 test: $(STAMP) ## check everything: code, notebooks, text, website (ONLY=package: that stage alone)
 	@$(BIN)/python tools/check.py $(ONLY)
 
+# one thread, as tests and `make notebooks` have: with more, small networks wait for each other as soon as a core is busy
 lab: $(STAMP) ## open the chapters in JupyterLab
-	cd book && ../$(BIN)/jupyter lab
+	cd book && OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} ../$(BIN)/jupyter lab
 
 serve: book ## build the website and serve it on this machine (PORT=8000)
 	@echo "The book: http://127.0.0.1:$(PORT)/  (Ctrl-C ends it)"

@@ -19,6 +19,7 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 
 import nbformat
+from lab_cells import arrange
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
 from PIL import Image
@@ -36,7 +37,7 @@ LANGUAGE_INFO = {
     "nbconvert_exporter": "python",
     "pygments_lexer": "ipython3",
 }
-CELL_METADATA = ("mystnb", "tags")  # what the book uses; the rest is what editors leave behind
+CELL_METADATA = ("mystnb", "tags")  # what authors write; lab_cells adds to it, the rest is what editors leave behind
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 VALID_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -51,11 +52,13 @@ def normalise(nb):
     """Take out of a notebook, in place, all that does not depend on its cells; returns it."""
     state = nb.metadata.get("widgets")
     nb.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": LANGUAGE_INFO})
-    seen = set()
-    for number, cell in enumerate(nb.cells):
+    for cell in nb.cells:
         cell.metadata = nbformat.from_dict(
             {key: cell.metadata[key] for key in CELL_METADATA if cell.metadata.get(key)}
         )
+    arrange(nb)
+    seen = set()
+    for number, cell in enumerate(nb.cells):
         cell.id = _cell_id(cell, number, seen)
         if cell.cell_type == "code":
             _normalise_outputs(cell)
@@ -109,13 +112,20 @@ def _displayed(nb, state: dict) -> dict:
     return dict(sorted(shown.items()))
 
 
+def read(path: Path):
+    """A chapter with all the cells that will be executed."""
+    nb = nbformat.read(path, as_version=4)
+    arrange(nb)
+    return nb
+
+
 async def execute(path: Path, bar: tqdm, stop) -> str:
     """Execute one chapter and store it; returns a line that says so, or raises ChapterError.
 
     `stop` is called on an interrupt.
     """
     begin = time.monotonic()
-    nb = nbformat.read(path, as_version=4)
+    nb = read(path)
     at = 0
 
     def starts(cell, cell_index):
@@ -180,7 +190,7 @@ async def run(paths: list[Path]) -> int:
     free = asyncio.Semaphore(PARALLEL)
     stop = asyncio.current_task().cancel
     failed = 0
-    cells = sum(cell.cell_type == "code" for path in paths for cell in nbformat.read(path, as_version=4).cells)
+    cells = sum(cell.cell_type == "code" for path in paths for cell in read(path).cells)
     with tqdm(total=cells, unit="cell", disable=None) as bar:  # None: no bar where it would fill a log
 
         async def one(path):

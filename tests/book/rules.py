@@ -7,6 +7,8 @@ import ast
 import re
 from collections.abc import Iterator
 
+from lab_cells import LAB, for_site
+
 IGNORE = "nbval-ignore-output"
 LIVE = {"hide-input", "remove-output", IGNORE}
 TAGS = {*LIVE, "hide-output", "hide-cell", "remove-input", "remove-cell", "raises-exception", "margin", "answer"}
@@ -37,8 +39,9 @@ def code_cells(nb) -> list[tuple[int, dict]]:
 
 
 def markdown(nb) -> str:
-    """All text cells."""
-    return "\n\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    """All text cells, without those that tools/lab_cells.py makes."""
+    written = [cell for cell in nb.cells if cell.cell_type == "markdown" and LAB not in tags(cell)]
+    return "\n\n".join(for_site(cell.source) for cell in written)
 
 
 def tags(cell) -> set[str]:
@@ -325,7 +328,7 @@ def exercises(nb) -> Iterator[str]:
             if inside:
                 solved[inside] += 1
             continue
-        for _, kind, argument, options in DIRECTIVE.findall(cell.source + "\n"):
+        for _, kind, argument, options in DIRECTIVE.findall(for_site(cell.source) + "\n"):
             label = re.search(r":label:\s*(\S+)", options)
             if kind in ("exercise", "exercise-start"):
                 if not label:

@@ -39,6 +39,16 @@ def test_good_chapters_are_stored_and_bad_ones_left(tmp_path, capsys):
     assert (tmp_path / "01_good.ipynb").read_bytes() == after["01_good.ipynb"]
 
 
+def test_a_cell_to_answer_in_is_there_before_the_chapter_is_executed(tmp_path):
+    gates = "```{solution-start} ex-sum\n:class: dropdown\n```", "```{solution-end}\n```"
+    cells = [v4.new_markdown_cell(gates[0]), v4.new_code_cell("1 + 1"), v4.new_markdown_cell(gates[1])]
+    path = tmp_path / "01_asks.ipynb"
+    nbformat.write(v4.new_notebook(cells=cells), path)
+    assert notebooks.main([], tmp_path) == 0
+    stored = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert [(cell.source, cell.execution_count) for cell in stored] == [("# your answer", 1), ("1 + 1", 2)]
+
+
 def test_a_name_that_no_chapter_has_is_an_error(tmp_path, capsys):
     write(tmp_path / "01_good.ipynb", "1")
     assert notebooks.main(["02"], tmp_path) == 1
@@ -86,7 +96,7 @@ def test_normalised_metadata_depends_on_the_cells_alone():
     assert nb.metadata.kernelspec.name == "python3"
     assert "version" not in nb.metadata.language_info
     assert list(nb.metadata.widgets[STATE]["state"]) == ["shown", "style"]
-    assert nb.cells[0].metadata == {"tags": ["hide-input"]}
+    assert nb.cells[0].metadata == {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}
     assert nb.cells[0].outputs[0].metadata == {}
     assert nb.cells[1].outputs == []
     assert nbformat.writes(notebooks.normalise(copy.deepcopy(nb))) == nbformat.writes(nb)
