@@ -48,8 +48,12 @@ class Claim:
     interval: tuple[float, float] | None = None
 
     def fields(self) -> dict:
-        """Everything, ready for JSON; the interval follows from mean, std and n."""
-        return {name: value for name, value in vars(self).items() if name != "interval"}
+        """Everything, ready for JSON; the interval follows from mean, std and n.
+
+        To nine digits: the last ones are rounding, and differ from run to run.
+        """
+        kept = {name: value for name, value in vars(self).items() if name != "interval"}
+        return {name: float(f"{value:.9g}") if type(value) is float else value for name, value in kept.items()}
 
     @classmethod
     def from_fields(cls, fields: dict) -> Claim:
