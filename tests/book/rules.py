@@ -148,6 +148,13 @@ def imports_in_set_up(nb) -> Iterator[str]:
                     yield f"cell {number}: imports {name} (no downloads, no shell, no warning filters)"
 
 
+def set_up_folded(nb) -> Iterator[str]:
+    """Imports and settings are folded on the page."""
+    number, cell = code_cells(nb)[0] if code_cells(nb) else (0, None)
+    if cell is not None and "hide-input" not in tags(cell):
+        yield f"cell {number}: the set-up is not folded; expected the tag hide-input"
+
+
 def no_global_state(nb) -> Iterator[str]:
     """Seeds are arguments; the set-up cell may seed torch, for layers made outside the package."""
     first = code_cells(nb)[0][0] if code_cells(nb) else 0
@@ -384,6 +391,7 @@ RULES = (
     clean_outputs,
     plain_python,
     imports_in_set_up,
+    set_up_folded,
     no_global_state,
     claims_beside_their_sentences,
     predictions_closed,

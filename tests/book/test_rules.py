@@ -27,7 +27,7 @@ def good():
         v4.new_markdown_cell(
             "# Why did it stop?\n\nThe weights are initialised; see `color` and {numref}`fig-loss`."
         ),
-        code("import numpy as np\nimport torch\n\nfrom unstuck.claims import claim\n\ntorch.manual_seed(0)"),
+        code("import numpy as np\nimport torch\n\nfrom unstuck.claims import claim\n\ntorch.manual_seed(0)", tags=["hide-input"]),
         code("_ = draw(np.arange(3))", [shown({"image/png": "iVBORw0KGgo="})], mystnb=FIGURE),
         v4.new_markdown_cell("An explanation."),
         code("loss = 0.5\nprint(loss)", [v4.new_output("stream", text="0.5\n")], tags=["nbval-ignore-output"]),
@@ -145,6 +145,7 @@ BROKEN = [
     (rules.imports_in_set_up, source(1, "from numpy import *"), "star"),
     (rules.imports_in_set_up, source(1, "import urllib.request"), "downloads"),
     (rules.imports_in_set_up, source(1, "from warnings import filterwarnings"), "warning filters"),
+    (rules.set_up_folded, metadata(1), "not folded"),
     (rules.no_global_state, source(1, "np.random.seed(0)"), "global seed"),
     (rules.no_global_state, source(4, "torch.manual_seed(0)"), "global seed"),
     (rules.no_global_state, source(4, "np.random.randn(3)"), "global generator"),

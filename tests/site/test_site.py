@@ -27,6 +27,10 @@ def test_page_is_complete_and_asks_no_other_host(origin, page, base, site, open_
     assert visit.unrendered() == []
 
 
+def test_no_code_is_clipped_on_a_laptop(book_page, base, open_page):
+    assert open_page(f"{base}/{book_page}", width=1280).clipped() == []
+
+
 def test_phone(page, base, open_page):
     assert open_page(f"{base}/{page}", width=375).overflow() == []
 
@@ -60,6 +64,7 @@ def test_weight(page, base, browser):
 BROKEN = """<!doctype html><html lang="en"><head><title>Broken</title></head><body style="color:#888">
 <img src="https://example.org/picture.png" alt=""><img src="local.png">
 <div style="width:800px">wide</div><span class="math">\\(x\\)</span>
+<article><div class="cell_input"><pre style="width:50px;overflow:auto">a_long_line = 1</pre></div></article>
 <script>console.error("something is wrong"); missing();</script>
 <script type="application/vnd.jupyter.widget-view+json">{"model_id": "one"}</script><p></p></body></html>"""
 
@@ -72,6 +77,7 @@ def test_the_checks_can_fail(tmp_path, open_page):
     assert all(part in complaints for part in ("something is wrong", "missing", "local.png"))
     assert len(visit.unrendered()) == 2
     assert visit.overflow()
+    assert visit.clipped() == ["clipped: a_long_line = 1"]
     assert any(violation.startswith("image-alt") for violation in visit.axe_violations())
 
 

@@ -22,6 +22,10 @@ WIDGETS = """() => [...document.querySelectorAll('script[type="application/vnd.j
   .filter(view => !(view.nextElementSibling?.getBoundingClientRect().height > 50))
   .map(view => 'not mounted: ' + view.textContent.trim())"""
 
+CLIPPED = """() => [...document.querySelectorAll('article .cell_input pre')]
+  .filter(code => code.scrollWidth > code.clientWidth + 1)
+  .map(code => 'clipped: ' + code.textContent.split('\\n').reduce((a, b) => a.length < b.length ? b : a))"""
+
 CONTRAST = """() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
   const luminance = colour => {
@@ -67,6 +71,14 @@ class Visit:
     def unrendered(self) -> list[str]:
         """Mathematics and widgets that are not there."""
         return self.page.evaluate(MATHEMATICS) + self.page.evaluate(WIDGETS)
+
+    def clipped(self) -> list[str]:
+        """The longest line of each code cell that is wider than its box; folded ones are opened first."""
+        self.page.evaluate("document.querySelectorAll('article details').forEach(fold => { fold.open = true })")
+        self.page.evaluate(
+            "document.querySelectorAll('.toggle-hidden').forEach(fold => fold.classList.remove('toggle-hidden'))"
+        )
+        return self.page.evaluate(CLIPPED)
 
     def overflow(self) -> list[str]:
         """Whether the page scrolls sideways."""
