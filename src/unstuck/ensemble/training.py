@@ -15,14 +15,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from unstuck.arguments import choice, instance, real, whole
+from unstuck.arguments import choice, function, instance, real, whole, wholes
 from unstuck.data import Split
 from unstuck.ensemble.population import MEANS, Advance, Members, Plan, Population, Settings, Trained
 from unstuck.ensemble.stacked import signature, stack
 from unstuck.ensemble.trial import differs, seeded
-from unstuck.init import initialise
-from unstuck.models import mlp
-from unstuck.record import Run, Runs
+from unstuck.init import check_scheme, initialise
+from unstuck.models import NORMS, activation_module, mlp
+from unstuck.record import Record, Run, Runs
 from unstuck.train import OPTIMIZERS, check_quantities, fit, is_silent, schedule_factor, train_part
 
 MEMORY = 10**9
@@ -101,27 +101,27 @@ def fit_many(
         raise ValueError(f"batch_size: {batch_size} of {n} examples leave a batch of one, and norm='batch' fails")
     choice("optimizer", optimizer, OPTIMIZERS)
     factor, warmup = schedule_factor(schedule, steps), whole("warmup", warmup, least=0)
-    rates = [factor(step) * min(1.0, (step + 1) / max(warmup, 1)) for step in range(steps)]
     clip = None if clip is None else real("clip", clip, above=0)
     quantities = check_quantities(quantities)
     seed = None if seed is None else whole("seed", seed, least=0, most=2**64 - 1)
-    plan = Plan(build, split, steps, batch_size, optimizer, rates, clip, quantities, every, seed)
     if executor is not None:
         instance("executor", executor, Executor, "a concurrent.futures.Executor")
-    members = {}
-    for i, given in enumerate(instance("grid", grid, Iterable, "a list of settings")):
-        with _naming(i):
-            members[i] = _settings(given, known)
-    runs: Trained = {}
-    with tqdm(total=len(members) * steps, disable=is_silent(progress), unit="step") as bar:
-        try:
+    silent, runs = is_silent(progress), {}
+    try:
+        rates = [factor(step) * min(1.0, (step + 1) / max(warmup, 1)) for step in range(steps)]
+        plan = Plan(build, split, steps, batch_size, optimizer, rates, clip, quantities, every, seed)
+        members = {}
+        for i, given in enumerate(instance("grid", grid, Iterable, "a list of settings")):
+            with _naming(i):
+                members[i] = _settings(given, known)
+        with tqdm(total=len(members) * steps, disable=silent, unit="step") as bar:
             if executor is None:
                 _train(plan, members, runs, bar.update)
             elif members:
                 _train_elsewhere(executor, plan, members, runs, bar.update)
-        except KeyboardInterrupt as interrupt:
-            interrupt.record = Runs(runs[i] for i in sorted(runs))  # type: ignore[attr-defined]
-            raise
+    except KeyboardInterrupt as interrupt:
+        interrupt.record = Runs(runs[i] for i in sorted(runs))  # type: ignore[attr-defined]
+        raise
     return Runs(runs[i] for i in members)
 
 
@@ -139,10 +139,11 @@ def _builder(shape_or_build, split: Split, norm: str | None) -> tuple[Callable[[
     if callable(shape_or_build):
         if norm is not None:
             raise ValueError(f"norm: goes with widths, not with a function that builds, got {norm!r}")
-        return shape_or_build, None
-    with torch.device("meta"):  # mlp's own checks
-        mlp(shape_or_build, norm=norm)
-    widths, features, classes = tuple(shape_or_build), math.prod(split.x_train.shape[1:]), len(split.classes)
+        return function("shape_or_build", shape_or_build, "settings", made=True), None
+    widths = wholes("shape_or_build", shape_or_build, fewest=2)
+    if norm is not None:
+        choice("norm", norm, NORMS)
+    features, classes = math.prod(split.x_train.shape[1:]), len(split.classes)
     if widths[0] != features or widths[-1] < classes:
         expected = f"{features} inputs and at least {classes} outputs"
         raise ValueError(f"shape_or_build: expected {expected}, which split needs, got {widths}")
@@ -163,27 +164,28 @@ def _settings(given: Settings, known: tuple[str, ...] | None) -> dict[str, Any]:
             raise ValueError(f"{unknown} are not among the settings {list(known)}")
         if settings.get("scheme") is None and (idle := [s for s in STARTING if settings.get(s) is not None]):
             raise ValueError(f"scheme: {idle} need one, got none")
-        with torch.device("meta"):
-            mlp((1, 1, 1), settings.get("activation", "relu"))
-    with seeded(0):  # the checks of `initialise`
-        _initialise(nn.Linear(1, 1), settings, torch.tensor([[-1.0], [1.0]]))
+        activation_module(settings.get("activation", "relu"))
+    if settings.get("scheme") is not None:
+        check_scheme(settings["scheme"], **_starting(settings))
     return settings
 
 
-def _initialise(model: nn.Module, settings: Settings, x: torch.Tensor) -> None:
-    scheme = settings.get("scheme")
-    if scheme is not None:
-        more = {name: settings[name] for name in STARTING if name in settings}
-        initialise(model, scheme, seed=settings["seed"], x=x if scheme == "lsuv" else None, **more)
+def _starting(settings: Settings) -> dict[str, Any]:
+    return {name: settings[name] for name in STARTING if name in settings}
 
 
 def _member(plan: Plan, i: int, settings: Settings) -> nn.Module:
     """A member's network as it starts."""
     with _naming(i), seeded(settings["seed"]):
-        model = instance("shape_or_build", plan.build(dict(settings)), nn.Module, "a function that makes modules")
-        model.to(plan.split.x_train.dtype)
-        _initialise(model, settings, plan.split.x_train[next(plan.batches(plan.order(settings)))])
-        return model
+        model = plan.build(dict(settings))
+    instance(f"shape_or_build, grid[{i}]", model, nn.Module, "a function that makes modules")
+    model.to(plan.split.x_train.dtype)
+    scheme = settings.get("scheme")
+    if scheme is not None:
+        lsuv = {"x": plan.split.x_train[next(plan.batches(plan.order(settings)))]} if scheme == "lsuv" else {}
+        with _naming(i), seeded(settings["seed"]):  # LSUV runs the network
+            initialise(model, scheme, seed=settings["seed"], **lsuv, **_starting(settings))
+    return model
 
 
 @contextmanager
@@ -223,10 +225,11 @@ def _train(plan: Plan, members: Members, runs: Trained | None = None, advance: A
     waiting: dict[str, dict[int, nn.Module]] = {}
     for i, settings in members.items():
         model = _member(plan, i, settings)
-        alike = waiting.setdefault(signature(model), {})
+        architecture = signature(model)
+        alike = waiting.setdefault(architecture, {})
         alike[i] = model
         if (len(alike) + 1) * _bytes(model, plan) > MEMORY:
-            _train_alike(plan, members, waiting.pop(signature(model)), runs, advance)
+            _train_alike(plan, members, waiting.pop(architecture), runs, advance)
     for alike in waiting.values():
         _train_alike(plan, members, alike, runs, advance)
     return runs
@@ -246,14 +249,13 @@ def _train_alike(plan: Plan, members: Members, models: dict[int, nn.Module], run
         raise ValueError("shape_or_build: expected a new network for each member, got one twice")
     try:
         stacked = stack(models.values())
+        reason = differs(list(models.values()), train_part(plan.split)[0])
     except ValueError as error:
         reason = str(error)
-    else:
-        reason = differs(list(models.values()), train_part(plan.split)[0])
-        if not reason:
-            Population(plan, {i: members[i] for i in models}, stacked, runs).run(advance)
-            return
-        models = {i: _member(plan, i, members[i]) for i in models}  # the trial has used them up
+    if not reason:
+        fresh = {i: Run(members[i], Record(meta=plan.meta(stacked=True)), model) for i, model in models.items()}
+        Population(plan, fresh, stacked, runs).run(advance)
+        return
     for i, model in models.items():
         _train_alone(plan, i, members[i], model, runs, reason)
         advance(plan.steps)
