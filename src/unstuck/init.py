@@ -41,7 +41,10 @@ def weighted_layers(model: nn.Module) -> list[tuple[str, Weighted]]:
 def check_scheme(
     scheme: str, *, scale: float | None = None, gain: float | None = None, bias: float | str | None = 0.0
 ) -> tuple[float | None, float | None, float | str | None]:
-    """Scale, gain and bias, if `initialise` takes them with that scheme; otherwise raises what it raises."""
+    """Scale, gain and bias as numbers, where `initialise` takes them with that scheme.
+
+    Raises TypeError or ValueError where it does not.
+    """
     choice("scheme", scheme, SCHEMES)
     if (scale is None) == (scheme in SPREADING):
         raise ValueError(f"scale: {'needed by' if scale is None else 'not used by'} {scheme!r}, got {short(scale)}")
