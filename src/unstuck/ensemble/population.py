@@ -64,8 +64,9 @@ class Population:
         self.plan, self.stacked, self.runs = plan, stacked, runs
         self.x, self.y = train_part(plan.split)
         self.members = list(members.items())  # those still training
-        self.orders = {seed: plan.batches(seed) for seed in (plan.order(run.settings) for run in members.values())}
-        self.lr = torch.tensor([run.settings["lr"] for run in members.values()], dtype=self.x.dtype)
+        settings = [run.settings for run in members.values()]
+        self.orders = {seed: plan.batches(seed) for seed in map(plan.order, settings)}
+        self.lr = torch.tensor([own["lr"] for own in settings], dtype=self.x.dtype)
         self.parameters = [p for p in stacked.parameters() if p.requires_grad]
         self.means = [[torch.zeros_like(p) for p in self.parameters] for _ in range(MEANS[plan.optimizer])]
         self.log = Log(plan.quantities, WINDOW)

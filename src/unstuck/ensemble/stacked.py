@@ -31,11 +31,11 @@ def _side_by_side(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def _batch_norm(own: Any, x: Tensor) -> Tensor:
     tracking = own.track_running_stats or not own.training
-    running = [own.running_mean, own.running_var] if tracking else [None, None]
+    running: list[Any] = [own.running_mean, own.running_var] if tracking else [None, None]
     batch = own.training or running[0] is None
-    flat = [None if t is None else t.flatten() for t in (*running, own.weight, own.bias)]
-    seen = [None if t is None else t.clone() for t in flat[:2]]  # become the mean and variance of this batch
-    z = _side_by_side(lambda x: F.batch_norm(x, *seen, *flat[2:], batch, 1.0, own.eps), x)
+    gamma, beta = (None if p is None else p.flatten() for p in (own.weight, own.bias))
+    seen: list[Any] = [None if t is None else t.flatten().clone() for t in running]  # becomes that of this batch
+    z = _side_by_side(lambda x: F.batch_norm(x, seen[0], seen[1], gamma, beta, batch, 1.0, own.eps), x)
     if batch and running[0] is not None:
         own.num_batches_tracked += 1
         # without a momentum over all batches, of which each network may have seen its own number

@@ -106,7 +106,8 @@ def fit_many(
     seed = None if seed is None else whole("seed", seed, least=0, most=2**64 - 1)
     if executor is not None:
         instance("executor", executor, Executor, "a concurrent.futures.Executor")
-    silent, runs = is_silent(progress), {}
+    silent = is_silent(progress)
+    runs: Trained = {}
     try:
         rates = [factor(step) * min(1.0, (step + 1) / max(warmup, 1)) for step in range(steps)]
         plan = Plan(build, split, steps, batch_size, optimizer, rates, clip, quantities, every, seed)
@@ -174,18 +175,18 @@ def _starting(settings: Settings) -> dict[str, Any]:
     return {name: settings[name] for name in STARTING if name in settings}
 
 
-def _member(plan: Plan, i: int, settings: Settings) -> nn.Module:
-    """A member's network as it starts."""
-    with _naming(i), seeded(settings["seed"]):
-        model = plan.build(dict(settings))
-    instance(f"shape_or_build, grid[{i}]", model, nn.Module, "a function that makes modules")
-    model.to(plan.split.x_train.dtype)
-    scheme = settings.get("scheme")
-    if scheme is not None:
-        lsuv = {"x": plan.split.x_train[next(plan.batches(plan.order(settings)))]} if scheme == "lsuv" else {}
-        with _naming(i), seeded(settings["seed"]):  # LSUV runs the network
-            initialise(model, scheme, seed=settings["seed"], **lsuv, **_starting(settings))
-    return model
+def _member(plan: Plan, i: int, settings: Settings) -> Run:
+    """A member with its network as it starts."""
+    with seeded(settings["seed"]):
+        with _naming(i):
+            model = plan.build(dict(settings))
+        model = instance(f"shape_or_build, grid[{i}]", model, nn.Module, "a function that makes modules")
+        model.to(plan.split.x_train.dtype)
+        if (scheme := settings.get("scheme")) is not None:
+            x = plan.split.x_train[next(plan.batches(plan.order(settings)))] if scheme == "lsuv" else None
+            with _naming(i):
+                initialise(model, scheme, seed=settings["seed"], x=x, **_starting(settings))
+    return Run(dict(settings), Record(meta=plan.meta(stacked=True)), model)
 
 
 @contextmanager
@@ -203,7 +204,7 @@ def _train_elsewhere(executor: Executor, plan: Plan, members: Members, runs: Tra
     """Train parts of the grid where the executor has room."""
     places = list(members)
     try:
-        stack([_member(plan, places[0], members[places[0]])])
+        stack([_member(plan, places[0], members[places[0]]).model])
         size = max(8, math.ceil(len(places) / 64))  # fewer networks gain nothing from a stack
     except ValueError:
         size = math.ceil(len(places) / 64)
@@ -222,58 +223,59 @@ def _train_elsewhere(executor: Executor, plan: Plan, members: Members, runs: Tra
 def _train(plan: Plan, members: Members, runs: Trained | None = None, advance: Advance = lambda n: None) -> Trained:
     """Train the members into `runs`: stacks of one architecture, and the others."""
     runs = {} if runs is None else runs
-    waiting: dict[str, dict[int, nn.Module]] = {}
+    waiting: dict[str, Trained] = {}
     for i, settings in members.items():
-        model = _member(plan, i, settings)
-        architecture = signature(model)
+        member = _member(plan, i, settings)
+        architecture = signature(member.model)
         alike = waiting.setdefault(architecture, {})
-        alike[i] = model
-        if (len(alike) + 1) * _bytes(model, plan) > MEMORY:
-            _train_alike(plan, members, waiting.pop(architecture), runs, advance)
+        alike[i] = member
+        if (len(alike) + 1) * _bytes(member.model, plan) > MEMORY:
+            _train_alike(plan, waiting.pop(architecture), runs, advance)
     for alike in waiting.values():
-        _train_alike(plan, members, alike, runs, advance)
+        _train_alike(plan, alike, runs, advance)
     return runs
 
 
 def _bytes(model: nn.Module, plan: Plan) -> int:
-    """What a member takes in training, roughly: parameters, gradients, means, and the activations of a batch."""
+    """What a member takes in training, roughly: parameters (twice), gradients, means, activations of a batch."""
     tensors = list(model.parameters())
     units = sum(len(p) for p in tensors if p.ndim > 1)
-    numbers = (3 + MEANS[plan.optimizer]) * sum(p.numel() for p in tensors) + 6 * units * plan.batch_size
+    numbers = (4 + MEANS[plan.optimizer]) * sum(p.numel() for p in tensors) + 6 * units * plan.batch_size
     return numbers * plan.split.x_train.dtype.itemsize
 
 
-def _train_alike(plan: Plan, members: Members, models: dict[int, nn.Module], runs: Trained, advance: Advance) -> None:
+def _train_alike(plan: Plan, members: Trained, runs: Trained, advance: Advance) -> None:
     """Train networks of one architecture."""
-    if len(set(map(id, models.values()))) < len(models):
+    models = [member.model for member in members.values()]
+    if len(set(map(id, models))) < len(models):
         raise ValueError("shape_or_build: expected a new network for each member, got one twice")
     try:
-        stacked = stack(models.values())
-        reason = differs(list(models.values()), train_part(plan.split)[0])
+        stacked = stack(models)
+        reason = differs(models, train_part(plan.split)[0])
     except ValueError as error:
         reason = str(error)
     if not reason:
-        fresh = {i: Run(members[i], Record(meta=plan.meta(stacked=True)), model) for i, model in models.items()}
-        Population(plan, fresh, stacked, runs).run(advance)
+        Population(plan, members, stacked, runs).run(advance)
         return
-    for i, model in models.items():
-        _train_alone(plan, i, members[i], model, runs, reason)
+    for i, member in members.items():
+        _train_alone(plan, i, member, runs, reason)
         advance(plan.steps)
 
 
-def _train_alone(plan: Plan, i: int, settings: Settings, model: nn.Module, runs: Trained, reason: str) -> None:
+def _train_alone(plan: Plan, i: int, member: Run, runs: Trained, reason: str) -> None:
+    model, settings, record = member.model, member.settings, None
+
     def clip(limit: float, *_) -> None:
         nn.utils.clip_grad_norm_(model.parameters(), limit)
 
     def optimizer(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         optim = OPTIMIZERS[plan.optimizer](parameters, lr)
-        if plan.clip is not None:
+        if plan.clip is not None:  # without a hook `watch` knows the update of plain descent before it is made
             optim.register_step_pre_hook(partial(clip, plan.clip))
         return optim
 
     more: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size, "seed": plan.order(settings)}
     more |= {"quantities": plan.quantities, "every": plan.every, "schedule": plan.rates.__getitem__}
-    record = None
     try:
         with seeded(settings["seed"]):
             record = fit(model, plan.split, lr=settings["lr"], optimizer=optimizer, progress=False, **more)
@@ -283,4 +285,4 @@ def _train_alone(plan: Plan, i: int, settings: Settings, model: nn.Module, runs:
     finally:
         if record is not None:
             record.meta |= plan.meta(stacked=reason)
-            runs[i] = Run(dict(settings), record, model)
+            runs[i] = Run(settings, record, model)

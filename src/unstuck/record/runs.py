@@ -52,8 +52,7 @@ class Runs(list[Run]):
 
     def __getitem__(self, index: SupportsIndex | slice) -> Run | Runs:
         """One run, or of a slice the Runs."""
-        found = super().__getitem__(index)
-        return Runs(found) if isinstance(index, slice) else found
+        return Runs(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     @property
     def axes(self) -> dict[str, list]:
