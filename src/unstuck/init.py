@@ -38,6 +38,33 @@ def weighted_layers(model: nn.Module) -> list[tuple[str, Weighted]]:
     return [(name, module) for name, module in model.named_modules() if isinstance(module, Weighted)]
 
 
+def check_scheme(
+    scheme: str, *, scale: float | None = None, gain: float | None = None, bias: float | str | None = 0.0
+) -> tuple[float | None, float | None, float | str | None]:
+    """Scale, gain and bias as numbers, where `initialise` takes them with that scheme.
+
+    Raises TypeError or ValueError where it does not.
+    """
+    choice("scheme", scheme, SCHEMES)
+    if (scale is None) == (scheme in SPREADING):
+        raise ValueError(f"scale: {'needed by' if scale is None else 'not used by'} {scheme!r}, got {short(scale)}")
+    if gain is not None and scheme not in SCALABLE:
+        raise ValueError(f"gain: not used by {scheme!r}, got {short(gain)}")
+    if scale is not None:
+        scale = real("scale", scale, least=None if scheme == "constant" else 0)
+    if gain is not None:
+        gain = real("gain", gain, least=0)
+    if isinstance(bias, str):
+        choice("bias", bias, ("like weights",))
+        if scheme not in ("normal", "uniform"):
+            raise ValueError(f"bias: 'like weights' goes with 'normal' and 'uniform', not with {scheme!r}")
+    elif bias is not None:
+        bias = real("bias", bias)
+    if scheme in ("rai", "pytorch") and bias != 0.0:
+        raise ValueError(f"bias: {scheme!r} draws its own, got {bias}")
+    return scale, gain, bias
+
+
 @torch.no_grad()
 def initialise(
     model: nn.Module,
@@ -71,27 +98,11 @@ def initialise(
             (lazy). Nothing is changed.
         ValueError: "lsuv" cannot give a layer unit variance on this batch. The weights are then half adjusted.
     """
-    choice("scheme", scheme, SCHEMES)
-    if (scale is None) == (scheme in SPREADING):
-        raise ValueError(f"scale: {'needed by' if scale is None else 'not used by'} {scheme!r}, got {short(scale)}")
-    if gain is not None and scheme not in SCALABLE:
-        raise ValueError(f"gain: not used by {scheme!r}, got {short(gain)}")
-    if scale is not None:
-        scale = real("scale", scale, least=None if scheme == "constant" else 0)
-    if gain is not None:
-        gain = real("gain", gain, least=0)
+    scale, gain, bias = check_scheme(scheme, scale=scale, gain=gain, bias=bias)
     if (x is None) == (scheme == "lsuv"):
         raise ValueError(f"x: {'needed by' if x is None else 'not used by'} {scheme!r}")
     if x is not None:
         instance("x", x, Tensor, "a torch.Tensor")
-    if isinstance(bias, str):
-        choice("bias", bias, ("like weights",))
-        if scheme not in ("normal", "uniform"):
-            raise ValueError(f"bias: 'like weights' goes with 'normal' and 'uniform', not with {scheme!r}")
-    elif bias is not None:
-        bias = real("bias", bias)
-    if scheme in ("rai", "pytorch") and bias != 0.0:
-        raise ValueError(f"bias: {scheme!r} draws its own, got {bias}")
     seed = whole("seed", seed, least=0, most=2**64 - 1)
     layers = weighted_layers(model)
     if not layers:

@@ -131,6 +131,13 @@ MODELS = [
         bias=optional(Argument(0.0, ("unknown", np.nan, 1j, True, [0.0], nothing))),
         seed=TORCH_SEED,
     ),
+    call(
+        init.check_scheme,
+        scheme=name("uniform"),
+        scale=number(0.1, least=0),
+        bias=optional(Argument(0.0, ("unknown", np.nan, 1j, True, [0.0], nothing))),
+    ),
+    call(init.check_scheme, scheme=name("he"), gain=optional(number(1.0, least=0))),
     call(init.initialise, model=model(net()), scheme=name("he"), gain=optional(number(1.0, least=0))),
     call(init.initialise, model=model(net()), scheme=name("lsuv"), x=tensor(X, X[:, :2], X.long(), X[0, 0], X[:0])),
 ]

@@ -321,8 +321,8 @@ def test_progress(split, capsys, monkeypatch):
         ({"quantities": "loss"}, TypeError, "quantities: .*'loss'"),
         ({"quantities": ("grad_nrom",)}, ValueError, r"quantities: \['grad_nrom'\]"),
         ({"executor": 2}, TypeError, r"executor: expected a concurrent.futures.Executor, got 2"),
-        ({"shape_or_build": (D,)}, ValueError, "widths: expected at least"),
-        ({"shape_or_build": 5}, TypeError, "widths: expected a sequence of integers, got 5"),
+        ({"shape_or_build": (D,)}, ValueError, "shape_or_build: expected at least"),
+        ({"shape_or_build": 5}, TypeError, "shape_or_build: expected a sequence of integers, got 5"),
         (
             {"shape_or_build": (D + 1, 4, K)},
             ValueError,

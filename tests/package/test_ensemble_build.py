@@ -220,7 +220,7 @@ def test_the_global_random_state_is_left_alone_by_building(split):
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda s: None, TypeError, r"grid\[0\]: shape_or_build: expected a function that makes modules, got None"),
+        (lambda s: None, TypeError, r"shape_or_build, grid\[0\]: expected a function that makes modules, got None"),
         (lambda s: nn.ReLU(), ValueError, r"grid\[0\]: model: ReLU has no linear"),
         (lambda s: mlp((D, s["width"], K)), ValueError, r"grid\[1\]: widths: expected"),
     ],

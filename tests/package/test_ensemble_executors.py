@@ -135,6 +135,17 @@ def test_an_interrupt_hands_over_the_rows_so_far(split, leading):
         assert isinstance(run.model, Interrupted) and all(module.training for module in run.model.modules())
 
 
+def test_an_interrupt_in_a_schedule_hands_over_no_runs(split):
+    def schedule(step):
+        if step == 7:
+            raise KeyboardInterrupt
+        return 1.0
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fit_many(SHAPE, split, [{"lr": 0.1}], steps=9, batch_size=10, schedule=schedule)
+    assert type(caught.value.record) is Runs and caught.value.record == []
+
+
 @pytest.mark.parametrize("executor", [True, False])
 def test_an_interrupt_while_a_network_is_built(split, threads, executor, monkeypatch):
     def build(settings):

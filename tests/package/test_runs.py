@@ -66,6 +66,13 @@ def test_axes_are_the_settings_that_vary_in_their_order():
     assert found.each(lambda run: [run.settings["seed"], 7]).shape == (2, 3, 2)
 
 
+def test_a_slice_is_runs_with_axes_of_its_own():
+    found = runs(grid(lr=[0.1, 0.2], seed=range(3)))
+    assert type(found[:3]) is Runs and found[:3].axes == {"seed": [0, 1, 2]} and found[3:].last("loss")[0] == 3.5
+    assert [run.settings["seed"] for run in found[::-2]] == [2, 0, 1] and found[9:] == [] and found[:] == found
+    assert type(found[-1]) is Run and found[-1].settings == {"lr": 0.2, "seed": 2}
+
+
 def test_one_run_and_none():
     (only,) = one = runs(grid(lr=[0.1]))
     assert one.axes == {} and one.shape == (1,) and one.last("loss").tolist() == [0.5] and repr(one) == "Runs(1)"

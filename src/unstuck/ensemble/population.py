@@ -15,10 +15,10 @@ from torch.nn.functional import cross_entropy
 from unstuck import measure, parts
 from unstuck.data import Split
 from unstuck.ensemble.stacked import Stack
-from unstuck.ensemble.trial import LOCK
+from unstuck.ensemble.trial import seeded
 from unstuck.evaluate import in_mode
 from unstuck.probes.log import Log
-from unstuck.record import Record, Run
+from unstuck.record import Run
 from unstuck.train import MOMENTUM, TEST_QUANTITIES, batches, test_part, train_part
 
 WINDOW = 10  # observed steps without firing that make a unit `dead`, as in `watch`
@@ -58,15 +58,15 @@ class Plan:
 
 
 class Population:
-    """Stacked members; `run` trains them into `runs`."""
+    """Stacked members, the runs of a grid by their places; `run` trains them into `runs`."""
 
-    def __init__(self, plan: Plan, members: Members, stacked: Stack, runs: Trained):
+    def __init__(self, plan: Plan, members: Trained, stacked: Stack, runs: Trained):
         self.plan, self.stacked, self.runs = plan, stacked, runs
         self.x, self.y = train_part(plan.split)
-        # those still training
-        self.members = [(i, settings, Record(meta=plan.meta(stacked=True))) for i, settings in members.items()]
-        self.orders = {seed: plan.batches(seed) for seed in map(plan.order, members.values())}
-        self.lr = torch.tensor([settings["lr"] for settings in members.values()], dtype=self.x.dtype)
+        self.members = list(members.items())  # those still training
+        settings = [run.settings for run in members.values()]
+        self.orders = {seed: plan.batches(seed) for seed in map(plan.order, settings)}
+        self.lr = torch.tensor([own["lr"] for own in settings], dtype=self.x.dtype)
         self.parameters = [p for p in stacked.parameters() if p.requires_grad]
         self.means = [[torch.zeros_like(p) for p in self.parameters] for _ in range(MEANS[plan.optimizer])]
         self.log = Log(plan.quantities, WINDOW)
@@ -95,17 +95,17 @@ class Population:
         observed = step % self.plan.every == 0
         x, y = self.batch()  # (M, N, ...), (M, N)
         logits = self.observed_forward(step, x) if observed else self.stacked(x)  # (M, N, K)
-        loss = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view_as(y).mean(dim=1)  # (M,)
+        # the classes in axis 1, where PyTorch works on all examples at once
+        loss = cross_entropy(logits.mT, y, reduction="none").mean(dim=1)  # (M,)
         if observed:
-            self.note(step, "loss", loss.detach())
-            self.note(step, "accuracy", (logits.argmax(dim=2) == y).float().mean(dim=1))
+            right = (logits.argmax(dim=2) == y).float().mean(dim=1)
+            self.log.network(step, {"loss": loss.detach(), "accuracy": right})
         self.stacked.zero_grad()
+        loss.sum().backward()
         finite = loss.detach().isfinite()
-        if finite.any():
-            loss[finite].sum().backward()
         if not finite.all():
             for m in (~finite).nonzero().flatten().tolist():
-                self.members[m][2].stopped = (step, f"the loss is {loss[m].item()}")
+                self.members[m][1].record.stopped = (step, f"the loss is {loss[m].item()}")
             self.leave(~finite)
         if not self.members:
             return
@@ -113,19 +113,10 @@ class Population:
             self.log.gradients(step, *self.grouped(lambda p: p.grad))
         if self.plan.clip is not None:
             self.clip(self.plan.clip)
-        if not (observed and self.log.update):
-            self.update(step)
-        elif self.plain:
-            layers, weights = self.grouped(lambda p: p.detach())
-            _, moved = self.grouped(lambda p: torch.zeros_like(p) if p.grad is None else p.grad)
-            moved.norms = [self.lr * self.plan.rates[step] * norm for norm in moved.norms]
-            self.log.updates(step, layers, moved, weights)
-            self.update(step)
+        if observed and self.log.update:
+            self.observed_update(step)
         else:
-            layers, before = self.grouped(lambda p: p.detach().clone())
             self.update(step)
-            _, now = self.grouped(lambda p: p.detach())
-            self.log.updates(step, layers, now - before, before)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """The next examples and labels of each network."""
@@ -134,7 +125,7 @@ class Population:
             (mine,) = index.values()
             x, y = self.x[mine], self.y[mine]
             return x.expand(len(self.members), *x.shape), y.expand(len(self.members), -1)
-        mine = torch.stack([index[self.plan.order(settings)] for _, settings, _ in self.members])
+        mine = torch.stack([index[self.plan.order(run.settings)] for _, run in self.members])
         return self.x[mine], self.y[mine]
 
     def unit_axes(self, x: Tensor) -> dict[str, int]:
@@ -154,7 +145,7 @@ class Population:
         for module in model.modules():
             module.register_forward_pre_hook(lambda module, args: measured.enter(module))
             module.register_forward_hook(leave)
-        with LOCK, torch.random.fork_rng(devices=[]):
+        with seeded(0):
             model(x)
         return found
 
@@ -169,8 +160,8 @@ class Population:
         def see(name: str, module: nn.Module, args: tuple, output: object) -> None:
             layer, a = parts.call_name(name, calls), parts.measurable(output)
             if a is not None and layer in axes:
-                a, kind = a if a.ndim > 2 else a[:, None], getattr(module, "of", module)  # at least one row a network
-                signal = measure.Signal(a, kind=type(kind).__name__, unit_axis=1 + axes[layer], members=True)
+                a = a if a.ndim > 2 else a[:, None]  # at least one row a network
+                signal = measure.Signal(a, kind=type(module).__name__, unit_axis=1 + axes[layer], members=True)
                 self.log.see(layer, signal)
 
         watched = {layer.split("#")[0] for layer in axes}
@@ -195,10 +186,6 @@ class Population:
         found = {layer: group for layer, group in found.items() if group}
         return list(found), measure.Tensors(found.values(), members=True)
 
-    def note(self, step: int, quantity: str, values: Tensor) -> None:
-        for (_, _, record), value in zip(self.members, values.tolist(), strict=True):
-            record.add(step, "", quantity, value)
-
     @torch.no_grad()
     def test(self, step: int, names: list[str], size: int = 500) -> None:
         """The quantities of the test part."""
@@ -209,8 +196,8 @@ class Population:
                 logits, y = self.stacked(x.expand(m, *x.shape)), y.expand(m, -1)
                 right += (logits.argmax(dim=2) == y).sum(dim=1)
                 loss += cross_entropy(logits.mT, y, reduction="none").sum(dim=1)
-        for name in names:
-            self.note(step, name, (right if name == "test_accuracy" else loss) / len(y_test))
+        found = {"test_accuracy": right / len(y_test), "test_loss": loss / len(y_test)}
+        self.log.network(step, {name: found[name] for name in names})
 
     @torch.no_grad()
     def clip(self, limit: float) -> None:
@@ -224,29 +211,42 @@ class Population:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """One step of the optimiser, each network at its own learning rate."""
-        rate, t = self.lr * self.plan.rates[step], step + 1
-        if self.plan.optimizer == "adam":
+        rate, kind, t = self.lr * self.plan.rates[step], self.plan.optimizer, step + 1
+        if kind == "adam":
             rate = rate / (1 - BETA1**t)
-        for k, p in enumerate(self.parameters):
+        for p, *means in zip(self.parameters, *self.means, strict=True):
             if p.grad is None:
                 continue
             direction = p.grad
-            if self.plan.optimizer == "momentum":
-                direction = self.means[0][k].mul_(MOMENTUM).add_(p.grad)
-            elif self.plan.optimizer == "adam":
-                first, second = self.means[0][k], self.means[1][k]
-                first.lerp_(p.grad, 1 - BETA1)
-                second.mul_(BETA2).addcmul_(p.grad, p.grad, value=1 - BETA2)
+            if kind == "momentum":
+                direction = means[0].mul_(MOMENTUM).add_(p.grad)
+            elif kind == "adam":
+                first, second = means[0].lerp_(p.grad, 1 - BETA1), means[1].mul_(BETA2)
+                second.addcmul_(p.grad, p.grad, value=1 - BETA2)
                 direction = first / second.sqrt().div_(math.sqrt(1 - BETA2**t)).add_(EPS)
             p.addcmul_(direction, _along(rate, p), value=-1)
 
+    def observed_update(self, step: int) -> None:
+        """An update that is measured."""
+        if self.plain:
+            layers, weights = self.grouped(lambda p: p.detach())
+            _, moved = self.grouped(lambda p: torch.zeros_like(p) if p.grad is None else p.grad)
+            moved.norms = [self.lr * self.plan.rates[step] * norm for norm in moved.norms]
+            self.log.updates(step, layers, moved, weights)
+            self.update(step)
+        else:
+            layers, before = self.grouped(lambda p: p.detach().clone())
+            self.update(step)
+            self.log.updates(step, layers, self.grouped(lambda p: p.detach())[1] - before, before)
+
     def leave(self, which: Tensor) -> None:
         """The networks for which `which` (M,) is True are done: their runs are stored, the others go on."""
-        self.log.fill([record for _, _, record in self.members])
+        self.log.fill([run.record for _, run in self.members])
         stay = ~which
-        for m, (i, settings, record) in enumerate(self.members):
-            if which[m]:
-                self.runs[i] = Run(dict(settings), record, self.stacked.member(m))
+        for m in which.nonzero().flatten().tolist():
+            i, run = self.members[m]
+            self.stacked.write(m, run.model)
+            self.runs[i] = run
         self.members = [member for member, on in zip(self.members, stay.tolist(), strict=True) if on]
         self.lr, self.means = self.lr[stay], [[mean[stay] for mean in means] for means in self.means]
         self.log.keep(stay)

@@ -15,14 +15,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from unstuck.arguments import choice, instance, real, whole
+from unstuck.arguments import choice, function, instance, real, whole, wholes
 from unstuck.data import Split
 from unstuck.ensemble.population import MEANS, Advance, Members, Plan, Population, Settings, Trained
 from unstuck.ensemble.stacked import signature, stack
 from unstuck.ensemble.trial import differs, seeded
-from unstuck.init import initialise
-from unstuck.models import mlp
-from unstuck.record import Run, Runs
+from unstuck.init import check_scheme, initialise
+from unstuck.models import NORMS, activation_module, mlp
+from unstuck.record import Record, Run, Runs
 from unstuck.train import OPTIMIZERS, check_quantities, fit, is_silent, schedule_factor, train_part
 
 MEMORY = 10**9
@@ -101,27 +101,28 @@ def fit_many(
         raise ValueError(f"batch_size: {batch_size} of {n} examples leave a batch of one, and norm='batch' fails")
     choice("optimizer", optimizer, OPTIMIZERS)
     factor, warmup = schedule_factor(schedule, steps), whole("warmup", warmup, least=0)
-    rates = [factor(step) * min(1.0, (step + 1) / max(warmup, 1)) for step in range(steps)]
     clip = None if clip is None else real("clip", clip, above=0)
     quantities = check_quantities(quantities)
     seed = None if seed is None else whole("seed", seed, least=0, most=2**64 - 1)
-    plan = Plan(build, split, steps, batch_size, optimizer, rates, clip, quantities, every, seed)
     if executor is not None:
         instance("executor", executor, Executor, "a concurrent.futures.Executor")
-    members = {}
-    for i, given in enumerate(instance("grid", grid, Iterable, "a list of settings")):
-        with _naming(i):
-            members[i] = _settings(given, known)
+    silent = is_silent(progress)
     runs: Trained = {}
-    with tqdm(total=len(members) * steps, disable=is_silent(progress), unit="step") as bar:
-        try:
+    try:
+        rates = [factor(step) * min(1.0, (step + 1) / max(warmup, 1)) for step in range(steps)]
+        plan = Plan(build, split, steps, batch_size, optimizer, rates, clip, quantities, every, seed)
+        members = {}
+        for i, given in enumerate(instance("grid", grid, Iterable, "a list of settings")):
+            with _naming(i):
+                members[i] = _settings(given, known)
+        with tqdm(total=len(members) * steps, disable=silent, unit="step") as bar:
             if executor is None:
                 _train(plan, members, runs, bar.update)
             elif members:
                 _train_elsewhere(executor, plan, members, runs, bar.update)
-        except KeyboardInterrupt as interrupt:
-            interrupt.record = Runs(runs[i] for i in sorted(runs))  # type: ignore[attr-defined]
-            raise
+    except KeyboardInterrupt as interrupt:
+        interrupt.record = Runs(runs[i] for i in sorted(runs))  # type: ignore[attr-defined]
+        raise
     return Runs(runs[i] for i in members)
 
 
@@ -139,10 +140,11 @@ def _builder(shape_or_build, split: Split, norm: str | None) -> tuple[Callable[[
     if callable(shape_or_build):
         if norm is not None:
             raise ValueError(f"norm: goes with widths, not with a function that builds, got {norm!r}")
-        return shape_or_build, None
-    with torch.device("meta"):  # mlp's own checks
-        mlp(shape_or_build, norm=norm)
-    widths, features, classes = tuple(shape_or_build), math.prod(split.x_train.shape[1:]), len(split.classes)
+        return function("shape_or_build", shape_or_build, "settings", made=True), None
+    widths = wholes("shape_or_build", shape_or_build, fewest=2)
+    if norm is not None:
+        choice("norm", norm, NORMS)
+    features, classes = math.prod(split.x_train.shape[1:]), len(split.classes)
     if widths[0] != features or widths[-1] < classes:
         expected = f"{features} inputs and at least {classes} outputs"
         raise ValueError(f"shape_or_build: expected {expected}, which split needs, got {widths}")
@@ -163,27 +165,28 @@ def _settings(given: Settings, known: tuple[str, ...] | None) -> dict[str, Any]:
             raise ValueError(f"{unknown} are not among the settings {list(known)}")
         if settings.get("scheme") is None and (idle := [s for s in STARTING if settings.get(s) is not None]):
             raise ValueError(f"scheme: {idle} need one, got none")
-        with torch.device("meta"):
-            mlp((1, 1, 1), settings.get("activation", "relu"))
-    with seeded(0):  # the checks of `initialise`
-        _initialise(nn.Linear(1, 1), settings, torch.tensor([[-1.0], [1.0]]))
+        activation_module(settings.get("activation", "relu"))
+    if settings.get("scheme") is not None:
+        check_scheme(settings["scheme"], **_starting(settings))
     return settings
 
 
-def _initialise(model: nn.Module, settings: Settings, x: torch.Tensor) -> None:
-    scheme = settings.get("scheme")
-    if scheme is not None:
-        more = {name: settings[name] for name in STARTING if name in settings}
-        initialise(model, scheme, seed=settings["seed"], x=x if scheme == "lsuv" else None, **more)
+def _starting(settings: Settings) -> dict[str, Any]:
+    return {name: settings[name] for name in STARTING if name in settings}
 
 
-def _member(plan: Plan, i: int, settings: Settings) -> nn.Module:
-    """A member's network as it starts."""
-    with _naming(i), seeded(settings["seed"]):
-        model = instance("shape_or_build", plan.build(dict(settings)), nn.Module, "a function that makes modules")
+def _member(plan: Plan, i: int, settings: Settings) -> Run:
+    """A member with its network as it starts."""
+    with seeded(settings["seed"]):
+        with _naming(i):
+            model = plan.build(dict(settings))
+        model = instance(f"shape_or_build, grid[{i}]", model, nn.Module, "a function that makes modules")
         model.to(plan.split.x_train.dtype)
-        _initialise(model, settings, plan.split.x_train[next(plan.batches(plan.order(settings)))])
-        return model
+        if (scheme := settings.get("scheme")) is not None:
+            x = plan.split.x_train[next(plan.batches(plan.order(settings)))] if scheme == "lsuv" else None
+            with _naming(i):
+                initialise(model, scheme, seed=settings["seed"], x=x, **_starting(settings))
+    return Run(dict(settings), Record(meta=plan.meta(stacked=True)), model)
 
 
 @contextmanager
@@ -201,7 +204,7 @@ def _train_elsewhere(executor: Executor, plan: Plan, members: Members, runs: Tra
     """Train parts of the grid where the executor has room."""
     places = list(members)
     try:
-        stack([_member(plan, places[0], members[places[0]])])
+        stack([_member(plan, places[0], members[places[0]]).model])
         size = max(8, math.ceil(len(places) / 64))  # fewer networks gain nothing from a stack
     except ValueError:
         size = math.ceil(len(places) / 64)
@@ -220,58 +223,59 @@ def _train_elsewhere(executor: Executor, plan: Plan, members: Members, runs: Tra
 def _train(plan: Plan, members: Members, runs: Trained | None = None, advance: Advance = lambda n: None) -> Trained:
     """Train the members into `runs`: stacks of one architecture, and the others."""
     runs = {} if runs is None else runs
-    waiting: dict[str, dict[int, nn.Module]] = {}
+    waiting: dict[str, Trained] = {}
     for i, settings in members.items():
-        model = _member(plan, i, settings)
-        alike = waiting.setdefault(signature(model), {})
-        alike[i] = model
-        if (len(alike) + 1) * _bytes(model, plan) > MEMORY:
-            _train_alike(plan, members, waiting.pop(signature(model)), runs, advance)
+        member = _member(plan, i, settings)
+        architecture = signature(member.model)
+        alike = waiting.setdefault(architecture, {})
+        alike[i] = member
+        if (len(alike) + 1) * _bytes(member.model, plan) > MEMORY:
+            _train_alike(plan, waiting.pop(architecture), runs, advance)
     for alike in waiting.values():
-        _train_alike(plan, members, alike, runs, advance)
+        _train_alike(plan, alike, runs, advance)
     return runs
 
 
 def _bytes(model: nn.Module, plan: Plan) -> int:
-    """What a member takes in training, roughly: parameters, gradients, means, and the activations of a batch."""
+    """What a member takes in training, roughly: parameters (twice), gradients, means, activations of a batch."""
     tensors = list(model.parameters())
     units = sum(len(p) for p in tensors if p.ndim > 1)
-    numbers = (3 + MEANS[plan.optimizer]) * sum(p.numel() for p in tensors) + 6 * units * plan.batch_size
+    numbers = (4 + MEANS[plan.optimizer]) * sum(p.numel() for p in tensors) + 6 * units * plan.batch_size
     return numbers * plan.split.x_train.dtype.itemsize
 
 
-def _train_alike(plan: Plan, members: Members, models: dict[int, nn.Module], runs: Trained, advance: Advance) -> None:
+def _train_alike(plan: Plan, members: Trained, runs: Trained, advance: Advance) -> None:
     """Train networks of one architecture."""
-    if len(set(map(id, models.values()))) < len(models):
+    models = [member.model for member in members.values()]
+    if len(set(map(id, models))) < len(models):
         raise ValueError("shape_or_build: expected a new network for each member, got one twice")
     try:
-        stacked = stack(models.values())
+        stacked = stack(models)
+        reason = differs(models, train_part(plan.split)[0])
     except ValueError as error:
         reason = str(error)
-    else:
-        reason = differs(list(models.values()), train_part(plan.split)[0])
-        if not reason:
-            Population(plan, {i: members[i] for i in models}, stacked, runs).run(advance)
-            return
-        models = {i: _member(plan, i, members[i]) for i in models}  # the trial has used them up
-    for i, model in models.items():
-        _train_alone(plan, i, members[i], model, runs, reason)
+    if not reason:
+        Population(plan, members, stacked, runs).run(advance)
+        return
+    for i, member in members.items():
+        _train_alone(plan, i, member, runs, reason)
         advance(plan.steps)
 
 
-def _train_alone(plan: Plan, i: int, settings: Settings, model: nn.Module, runs: Trained, reason: str) -> None:
+def _train_alone(plan: Plan, i: int, member: Run, runs: Trained, reason: str) -> None:
+    model, settings, record = member.model, member.settings, None
+
     def clip(limit: float, *_) -> None:
         nn.utils.clip_grad_norm_(model.parameters(), limit)
 
     def optimizer(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         optim = OPTIMIZERS[plan.optimizer](parameters, lr)
-        if plan.clip is not None:
+        if plan.clip is not None:  # without a hook `watch` knows the update of plain descent before it is made
             optim.register_step_pre_hook(partial(clip, plan.clip))
         return optim
 
     more: dict[str, Any] = {"steps": plan.steps, "batch_size": plan.batch_size, "seed": plan.order(settings)}
     more |= {"quantities": plan.quantities, "every": plan.every, "schedule": plan.rates.__getitem__}
-    record = None
     try:
         with seeded(settings["seed"]):
             record = fit(model, plan.split, lr=settings["lr"], optimizer=optimizer, progress=False, **more)
@@ -281,4 +285,4 @@ def _train_alone(plan: Plan, i: int, settings: Settings, model: nn.Module, runs:
     finally:
         if record is not None:
             record.meta |= plan.meta(stacked=reason)
-            runs[i] = Run(dict(settings), record, model)
+            runs[i] = Run(settings, record, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import warnings
@@ -29,7 +30,7 @@ def differs(models: Sequence[nn.Module], x: Tensor) -> str:
     """Why a stack of these networks would not compute what they do on x (N, ...); "" if it would.
 
     Tried in both modes, and with one network left alone; in float64, for rounding grows with depth; and with random
-    weights, for the networks' own may hide a difference (all zeros). The trial uses the models up.
+    weights, for the networks' own may hide a difference (all zeros). All of it with copies of the networks.
     """
     if all(type(module).__module__.startswith(("torch.nn.", "unstuck.")) for module in models[0].modules()):
         models = models[:2]  # there is nothing in them that is not in their signature
@@ -37,6 +38,7 @@ def differs(models: Sequence[nn.Module], x: Tensor) -> str:
     try:
         with seeded(0), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the training will give them again
+            models = copy.deepcopy(list(models))
             for p in (p for model in models for p in model.double().parameters() if p.is_floating_point()):
                 p.normal_(std=math.sqrt(2 / p[0].numel())) if p.ndim > 1 else p.uniform_()
             stacked = Stack(models)

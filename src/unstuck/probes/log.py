@@ -7,7 +7,7 @@ after it. Each kind is a `Stream`; where a function gives a number for each unit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -152,7 +152,7 @@ class Log:
     """All that the observed steps of one model, or of M networks at once, leave.
 
     Args:
-        quantities: names from `QUANTITIES`; those of scope "network" are the training loop's affair.
+        quantities: names from `QUANTITIES`; those of scope "network" are the training loop's affair, see `network`.
         window: of the quantities that are joined over a window.
     """
 
@@ -162,12 +162,16 @@ class Log:
         self.parameter = measure.functions(quantities, "parameter")
         self.gradient = measure.functions(quantities, "gradient")
         self.update = measure.functions(quantities, "update")
-        self.streams = {name: Stream() for name in ("forward", "parameter", "gradient", "update")}
+        self.streams = {name: Stream() for name in ("network", "forward", "parameter", "gradient", "update")}
         self.before = Stream()  # the norms of the weights that were updated: nothing is relative to zero
         self.window = window
         self.units: dict[Callable, UnitLog] = {}
         self.room = measure.Room()
         self.begin()
+
+    def network(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """What belongs to the whole network, by quantity, each () or (M,)."""
+        self.streams["network"].add(step, [(name, "") for name in values], list(values.values()))
 
     def begin(self) -> None:
         """A forward pass begins; what an earlier one left without coming to its end is dropped."""
@@ -223,7 +227,7 @@ class Log:
         attempt = attempt or (lambda what, method, *args: method(*args))
         for units in self.units.values():
             attempt("the units", units.work_off)
-        streams = {"activations": self.streams["forward"]} | {
+        streams = {"network": self.streams["network"], "activations": self.streams["forward"]} | {
             f"units ({function.__name__})": units.stream for function, units in self.units.items()
         }
         streams |= {f"{name}s": self.streams[name] for name in ("parameter", "gradient")}

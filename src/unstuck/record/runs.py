@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 
@@ -44,6 +44,16 @@ class Runs(list[Run]):
             if not isinstance(run, Run):
                 raise TypeError(f"runs: expected a Run, got {type(run).__name__} at {i}")
 
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Run: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Runs: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Run | Runs:
+        """One run, or of a slice the Runs."""
+        return Runs(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
+
     @property
     def axes(self) -> dict[str, list]:
         """Each setting that varies, with its values in order of first appearance."""
@@ -76,7 +86,12 @@ class Runs(list[Run]):
         return found
 
     def last(self, quantity: str, layer: str | None = None, over: int = 1) -> np.ndarray:
-        """The mean of each run's last `over` values, shaped by the axes; NaN for a run that stopped."""
+        """The mean of each run's last `over` values, shaped by the axes; NaN for a run that stopped.
+
+        A plain mean over seeds is then NaN, which hides those that are left, and `np.nanmean` alone hides those that
+        are lost: give the mean of the former with the number of the latter, `np.nanmean(values, axis=-1)` with
+        `np.isnan(values).sum(axis=-1)`.
+        """
         return self.each(lambda run: run.record.last(quantity, layer, over) if run.record.stopped is None else np.nan)
 
     def curves(self, quantity: str, layer: str | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -35,10 +35,15 @@ def _squared(f: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np
     return lambda z: f(z) ** 2
 
 
+def _even(f: Function) -> Function:
+    """The even part of a function: it has the same mean, for z and -z are equally likely."""
+    return lambda z: (f(z) + f(-z)) / 2
+
+
 def mean(activation: str, q: float = 1.0) -> float:
-    """E[f(z)], z ~ N(0, q)."""
+    """E[f(z)], z ~ N(0, q): exactly 0 for tanh and every other odd function."""
     parts = _parts(activation)
-    return sum(expectation(f, q) for f, _ in parts) / math.sqrt(len(parts))
+    return sum(expectation(_even(f), q) for f, _ in parts) / math.sqrt(len(parts))
 
 
 def second_moment(activation: str, q: float = 1.0) -> float:
