@@ -27,7 +27,10 @@ def good():
         v4.new_markdown_cell(
             "# Why did it stop?\n\nThe weights are initialised; see `color` and {numref}`fig-loss`."
         ),
-        code("import numpy as np\nimport torch\n\nfrom unstuck.claims import claim\n\ntorch.manual_seed(0)", tags=["hide-input"]),
+        code(
+            "import numpy as np\nimport torch\n\nfrom unstuck.claims import claim\n\ntorch.manual_seed(0)",
+            tags=["hide-input"],
+        ),
         code("_ = draw(np.arange(3))", [shown({"image/png": "iVBORw0KGgo="})], mystnb=FIGURE),
         v4.new_markdown_cell("An explanation."),
         code("loss = 0.5\nprint(loss)", [v4.new_output("stream", text="0.5\n")], tags=["nbval-ignore-output"]),
