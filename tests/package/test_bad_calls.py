@@ -28,6 +28,7 @@ CALLS = [*good_calls.CALLS, *good_calls_numpy.CALLS, *good_calls_shown.CALLS]
 ROOMS = ("data", "scratch", "models", "init", "evaluate", "probes", "train", "ensemble", "theory", "claims", "plots")
 ROOMS += ("explore", "record")
 PATIENCE = 5.0  # seconds, after which a call is said to hang
+UNNAMED = {"ensemble": 38}  # how many bad calls of a room may still end in another error, or in none
 KINDS = ("named", "unnamed", "obscure", "accepted", "hangs")
 NO_CALLS = {
     "Activation", "Layer", "Loss",  # for a subclass to fill in
@@ -149,7 +150,13 @@ def test_what_does_not_end_hangs():
             pass
 
 
-def test_nearly_every_bad_call_names_the_argument():
+def test_a_seed_is_0_where_none_is_given():
+    arguments = [inspect.signature(call.make()).parameters for call in CALLS]
+    defaults = [each["seed"].default for each in arguments if "seed" in each]
+    assert {default for default in defaults if default is not inspect.Parameter.empty} == {0}
+
+
+def test_every_bad_call_names_the_argument():
     """With `pytest -s` it shows the counts of each room, and every call that does not name its argument."""
     found: list[tuple[str, ...]] = []
     for call in CALLS:
@@ -167,4 +174,5 @@ def test_nearly_every_bad_call_names_the_argument():
             print(f"  {kind:9} {label}({name}={value}) {text[:150]!r}")
     assert len(found) >= 1000
     assert counts["hangs"] == 0
-    assert counts["named"] >= 0.98 * len(found)
+    unnamed = Counter(room for room, *_, kind, _ in found if kind != "named")
+    assert all(count <= UNNAMED.get(room, 0) for room, count in unnamed.items()), unnamed
