@@ -21,6 +21,7 @@ import os
 import py_compile
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -61,7 +62,7 @@ TESTS = {
     "plots": PLOTS,
     "private": (*WATCH, "evaluate", *ENSEMBLE),
     "probes": (*WATCH, "dead_units", "train", "ensemble"),
-    "record": ("record", "runs", "measure", *PLOTS, "train"),
+    "record": ("record", "runs", "measure", *PLOTS, "watch", "train"),
     "scratch": ("scratch_*", "theory"),
     "theory": ("theory", "init"),
     "train": ("train", "ensemble_build"),
@@ -170,12 +171,7 @@ class Copy:
         source = str(self.root / "src")
         # compiled by content: a source that changed within a second is compiled again, and nothing is written for it
         compileall.compile_dir(source, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
-        os.environ |= {
-            "TMPDIR": str(folder),
-            "PYTHONPATH": source,
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "MPLBACKEND": "agg",
-        }
+        os.environ |= {"TMPDIR": str(folder), "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"}
         os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # none is needed, and they are slow to import
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         tempfile.tempdir = None  # read TMPDIR again
@@ -184,22 +180,24 @@ class Copy:
             importlib.import_module(module)
         gc.freeze()  # what is there by now need not be searched again and again in each fork
 
-    def run(self, paths: list[str], limit: float | None = None) -> int | None:
-        """pytest's exit code, or None where it ran longer than `limit` seconds."""
-        child = multiprocessing.get_context("fork").Process(target=self._tests, args=(paths, limit is None))
+    def run(self, paths: list[str], limit: int | None = None) -> int | None:
+        """pytest's exit code, or None where it took more than `limit` processor seconds, or waited for ever."""
+        child = multiprocessing.get_context("fork").Process(target=self._tests, args=(paths, limit))
         child.start()
-        child.join(limit)
-        code = child.exitcode
+        child.join(None if limit is None else 10 * limit)  # others may use the machine, too
+        code = None if child.exitcode == -signal.SIGXCPU else child.exitcode
         assert child.pid
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # also what the tests themselves started
         child.join()
         return code
 
-    def _tests(self, paths: list[str], compiled: bool) -> None:
+    def _tests(self, paths: list[str], limit: int | None) -> None:
         os.setsid()
         os.chdir(self.root)
-        sys.dont_write_bytecode = not compiled  # the tests, by the first run, for those that follow
+        sys.dont_write_bytecode = limit is not None  # the first run compiles the tests for those that follow
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -207,14 +205,14 @@ class Copy:
         sys.stdout.flush()
         os._exit(int(code))
 
-    def limit(self, room: str) -> float:
-        """Seconds after which the tests of a room count as hanging, from a run without a fault, which must pass."""
+    def limit(self, room: str) -> int:
+        """Processor seconds after which the tests of a room hang, from a run without a fault, which must pass."""
         if room not in self.seconds:
-            begin = time.monotonic()
+            begin = spent()
             if self.run(files(room)) != 0:
                 sys.exit(f"The tests of {room} fail without a fault:\n{self.log.read_text()}")
-            self.seconds[room] = time.monotonic() - begin
-        return 5 + 3 * self.seconds[room]
+            self.seconds[room] = spent() - begin
+        return 2 + round(3 * self.seconds[room])
 
     def outcome(self, fault: Fault, changed: str) -> str:
         """What the tests of the room make of a fault."""
@@ -226,6 +224,12 @@ class Copy:
         finally:
             path.write_text(parsed(fault.module)[1], encoding="utf-8")
         return "timed out" if code is None else "killed" if code else "survived"
+
+
+def spent() -> float:
+    """Processor seconds of the processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def interval(found: int, planted: int) -> tuple[float, float]:

@@ -102,6 +102,12 @@ def public() -> Iterator[tuple[ModuleType, str, Any]]:
                 yield module, name, value
 
 
+def test_what_a_room_exports_is_there():
+    for room in ROOMS:
+        module = importlib.import_module(f"unstuck.{room}")
+        assert set(getattr(module, "__all__", ())) <= set(vars(module)), room
+
+
 def test_the_table_has_everything_public_with_every_argument():
     covered: dict[str, set[str]] = {}
     for call in CALLS:

@@ -294,6 +294,7 @@ UNIT_CASES = {
     "features of a sequence": (LINEAR, act, CUBE),
     "features beside a convolution": (LINEAR, lambda m, x: act(m, m.conv(x)), CUBE, {"conv": nn.Conv1d(5, 5, 1)}),
     "features of an image": (LINEAR, lambda m, x: act(m, m.norm(x)), SQUARE, {"norm": nn.LayerNorm(5)}),
+    "channels behind features": (CONV, lambda m, x: act(m, m.norm(x)), SQUARE, {"norm": nn.LayerNorm(5)}),
     "features, then channels": (LINEAR, lambda m, x: m.act(m.made(x).permute(0, 3, 1, 2)), SQUARE),
     "features, moved by a negative axis": (LINEAR, lambda m, x: m.act(m.made(x).movedim(-1, -2)), CUBE),
     "layer norm of channels": (nn.LayerNorm(5), layer_norm_2d, SQUARE, {"conv": CONV}),
