@@ -71,6 +71,8 @@ TESTS = {
 Left out are files that read or install the source, or take long for what they add."""
 MESSAGE = matchers.Raise() | matchers.Call(func=matchers.Attribute(attr=matchers.Name("warn")))
 SLOW = ("torch._dynamo", "scipy.stats", "matplotlib.pyplot", "pandas")  # to import
+WORDS = {"instance": slice(3, 4), "attempt": slice(1), "fail": slice(1)}
+"""Which arguments of our own functions are but words of a message."""
 OUTCOMES = ("killed", "timed out", "survived")
 
 
@@ -82,8 +84,9 @@ class Visitor(MutationVisitor):
     def _skip_node_and_children(self, node: libcst.CSTNode) -> bool:
         if isinstance(node, libcst.FunctionDef):
             return False
-        if isinstance(node, libcst.Call) and matchers.matches(node.func, matchers.Name("instance")):
-            self.words |= set(node.args[3:])  # what `arguments.instance` says was expected
+        if isinstance(node, libcst.Call):
+            called = libcst.Module([]).code_for_node(node.func).split(".")[-1]
+            self.words |= set(node.args[WORDS[called]] if called in WORDS else ())
         return node in self.words or matchers.matches(node, MESSAGE) or super()._skip_node_and_children(node)
 
 

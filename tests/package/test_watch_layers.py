@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from watching import Twice, X, Y, network, train, values
 
+from unstuck import graph
 from unstuck.models import Maxout, small_cnn
 from unstuck.probes import dead_units, watch
 
@@ -234,6 +235,19 @@ def test_a_unit_that_is_only_ever_negative_fires():
     assert not dead_units(model, X)["1"].any()
 
 
+Z = torch.linspace(0.1, 0.9, 5, requires_grad=True)
+CURVES = [torch.abs, torch.asinh, torch.atan, torch.cos, torch.cosh, torch.erf, torch.erfc, torch.exp, torch.expm1]
+CURVES += [torch.log, torch.log1p, torch.reciprocal, torch.rsqrt, torch.sgn, torch.sign, torch.sin, torch.sinh]
+CURVES += [torch.sqrt, torch.square, torch.max, torch.nn.functional.hardshrink, torch.nn.functional.softshrink]
+CURVES += [lambda z: z.amax(0), lambda z: z.clamp(0.2, 0.5), lambda z: z.clamp_min(0.2), lambda z: z.clamp_max(0.2)]
+CURVES += [lambda z: torch.fmax(z, z + 1), lambda z: torch.fmin(z, z + 1)]
+CURVES += [lambda z: torch.maximum(z, z + 1), lambda z: torch.minimum(z, z + 1)]
+
+
+def test_what_bends_is_known_by_autograd_s_name():
+    assert {graph.kind(curve(Z).grad_fn) for curve in CURVES} == graph.CURVED
+
+
 # ------------------------------------------------------------------------------------- where the units lie
 
 
@@ -305,6 +319,7 @@ UNIT_CASES = {
     "pooled": (CONV, lambda m, x: m.act(nn.functional.avg_pool2d(m.made(x), 2, 1, 1)), SQUARE),
     "pooled to one place": (CONV, lambda m, x: m.act(m.made(x).mean((2, 3))), SQUARE),
     "pooled and squeezed": (CONV, lambda m, x: m.act(m.made(x).mean(2, keepdim=True).squeeze(2)), SQUARE),
+    "pooled, and all squeezed": (CONV, lambda m, x: m.act(m.made(x).mean(2, keepdim=True).squeeze()), SQUARE),
     "the first place": (CONV, lambda m, x: m.act(m.made(x)[..., 0]), SQUARE),
     "one more axis": (CONV, lambda m, x: m.act(m.made(x)[:, None]), SQUARE),
     "broadcast": (CONV, lambda m, x: m.act(m.made(x) + torch.zeros(2, 1, 1, 1, 1)), SQUARE),
