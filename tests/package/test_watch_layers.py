@@ -248,6 +248,12 @@ def test_what_bends_is_known_by_autograd_s_name():
     assert {graph.kind(curve(Z).grad_fn) for curve in CURVES} == graph.CURVED
 
 
+@pytest.mark.parametrize("clamp", [torch.clamp, torch.clamp_min])
+def test_a_clamp_at_0_is_a_relu(clamp):
+    assert graph.activation(clamp(Z, min=0).grad_fn) == "clamp"
+    assert graph.activation(clamp(Z, min=0.5).grad_fn) is None
+
+
 # ------------------------------------------------------------------------------------- where the units lie
 
 
