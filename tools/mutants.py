@@ -187,13 +187,14 @@ class Copy:
         """pytest's exit code, or None where it took more than `limit` processor seconds, or waited for ever."""
         child = multiprocessing.get_context("fork").Process(target=self._tests, args=(paths, limit))
         child.start()
-        child.join(None if limit is None else 10 * limit)  # others may use the machine, too
-        code = None if child.exitcode == -signal.SIGXCPU else child.exitcode
         assert child.pid
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)  # also what the tests themselves started
-        child.join()
-        return code
+        try:
+            child.join(None if limit is None else 10 * limit)  # others may use the machine, too
+            return None if child.exitcode == -signal.SIGXCPU else child.exitcode
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)  # also what the tests themselves started
+            child.join()
 
     def _tests(self, paths: list[str], limit: int | None) -> None:
         os.setsid()
