@@ -3,9 +3,10 @@ BIN := .venv/bin
 STAMP := .venv/.unstuck
 PORT ?= 8000
 ONLY ?=
+SAMPLE ?=
 export PYTHON
 
-.PHONY: help book test lab serve notebooks bench
+.PHONY: help book test lab serve notebooks bench mutants
 .DEFAULT_GOAL := help
 
 help: ## list what make can do
@@ -32,6 +33,9 @@ notebooks: $(STAMP) ## execute chapters and store their outputs (ONLY=03: those 
 bench: $(STAMP) ## measure what benchmarks/ measures
 	@for file in $(sort $(wildcard benchmarks/[!_]*.py)); do \
 	  echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+mutants: $(STAMP) ## plant faults in the package and count those that the tests find (ONLY=plots, SAMPLE=200)
+	@$(BIN)/python tools/mutants.py --only "$(ONLY)" --sample "$(SAMPLE)"
 
 $(STAMP): requirements.txt pyproject.toml tools/setup.sh
 	@sh tools/setup.sh

@@ -54,6 +54,14 @@ def test_embedded_images_are_the_published_ones(splits, name):
     assert float(split.x_train.std()) == pytest.approx(std, rel=0.02)
 
 
+def test_classes_have_the_published_names(splits):
+    clothes = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"  # its README
+    assert splits["fashion"].classes[0] == "T-shirt/top"
+    assert [name.capitalize() for name in splits["fashion"].classes] == clothes.split(", ")
+    assert all(name.islower() for name in splits["fashion"].classes[1:])
+    assert splits["mnist"].classes == tuple("0123456789")
+
+
 def test_labels_belong_to_their_images(splits):
     # A class mean classifies 80 % of the digits and 68 % of the clothes; shuffled labels would give 10 %.
     for name, least in (("mnist", 0.75), ("fashion", 0.60)):

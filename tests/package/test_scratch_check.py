@@ -191,12 +191,15 @@ def test_a_loss_near_zero_is_known_no_better_than_its_terms():
     assert gradient_check(network, X, 0 * Y, entries=None).passed
 
 
-def test_a_gradient_that_is_nan_does_not_pass():
+@pytest.mark.parametrize("where", [..., (-1, -1)])
+def test_a_gradient_that_is_nan_does_not_pass(where):
     class NaN(Linear):
         def backward(self, grad):
-            return np.nan * super().backward(grad)
+            broken = super().backward(grad)
+            broken[where] = np.nan
+            return broken
 
-    report = gradient_check(network_with(NaN), X, Y)
+    report = gradient_check(network_with(NaN), X, Y, entries=None)
     assert not report.passed and math.isnan(report.worst.error)
 
 

@@ -277,9 +277,14 @@ def test_a_dtype_by_any_name(name):
 
 
 def test_printing_shows_the_layers():
-    text = repr(perceptron((4, 3, 2), "tanh"))
-    assert "linear2: Linear(weight (2, 3), bias (2,))" in text
-    assert "act1: Tanh()" in text and "SoftmaxCrossEntropy(reduction='mean')" in text and "float64" in text
+    assert repr(perceptron((4, 3, 2), "tanh")).splitlines() == [
+        "Network, float64",
+        "  flatten1: Flatten()",
+        "  linear1: Linear(weight (3, 4), bias (3,))",
+        "  act1: Tanh()",
+        "  linear2: Linear(weight (2, 3), bias (2,))",
+        "  SoftmaxCrossEntropy(reduction='mean')",
+    ]
 
 
 # --- perceptron ---

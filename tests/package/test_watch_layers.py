@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from watching import Twice, X, Y, network, train, values
 
+from unstuck import graph
 from unstuck.models import Maxout, small_cnn
 from unstuck.probes import dead_units, watch
 
@@ -234,6 +235,25 @@ def test_a_unit_that_is_only_ever_negative_fires():
     assert not dead_units(model, X)["1"].any()
 
 
+Z = torch.linspace(0.1, 0.9, 5, requires_grad=True)
+CURVES = [torch.abs, torch.asinh, torch.atan, torch.cos, torch.cosh, torch.erf, torch.erfc, torch.exp, torch.expm1]
+CURVES += [torch.log, torch.log1p, torch.reciprocal, torch.rsqrt, torch.sgn, torch.sign, torch.sin, torch.sinh]
+CURVES += [torch.sqrt, torch.square, torch.max, torch.nn.functional.hardshrink, torch.nn.functional.softshrink]
+CURVES += [lambda z: z.amax(0), lambda z: z.clamp(0.2, 0.5), lambda z: z.clamp_min(0.2), lambda z: z.clamp_max(0.2)]
+CURVES += [lambda z: torch.fmax(z, z + 1), lambda z: torch.fmin(z, z + 1)]
+CURVES += [lambda z: torch.maximum(z, z + 1), lambda z: torch.minimum(z, z + 1)]
+
+
+def test_what_bends_is_known_by_autograd_s_name():
+    assert {graph.kind(curve(Z).grad_fn) for curve in CURVES} == graph.CURVED
+
+
+@pytest.mark.parametrize("clamp", [torch.clamp, torch.clamp_min])
+def test_a_clamp_at_0_is_a_relu(clamp):
+    assert graph.activation(clamp(Z, min=0).grad_fn) == "clamp"
+    assert graph.activation(clamp(Z, min=0.5).grad_fn) is None
+
+
 # ------------------------------------------------------------------------------------- where the units lie
 
 
@@ -294,16 +314,26 @@ UNIT_CASES = {
     "features of a sequence": (LINEAR, act, CUBE),
     "features beside a convolution": (LINEAR, lambda m, x: act(m, m.conv(x)), CUBE, {"conv": nn.Conv1d(5, 5, 1)}),
     "features of an image": (LINEAR, lambda m, x: act(m, m.norm(x)), SQUARE, {"norm": nn.LayerNorm(5)}),
+    "channels behind features": (CONV, lambda m, x: act(m, m.norm(x)), SQUARE, {"norm": nn.LayerNorm(5)}),
     "features, then channels": (LINEAR, lambda m, x: m.act(m.made(x).permute(0, 3, 1, 2)), SQUARE),
     "features, moved by a negative axis": (LINEAR, lambda m, x: m.act(m.made(x).movedim(-1, -2)), CUBE),
     "layer norm of channels": (nn.LayerNorm(5), layer_norm_2d, SQUARE, {"conv": CONV}),
     "a gate in between": (CONV, gate, SQUARE, {"gate": LINEAR}),
     "patches": (CONV, lambda m, x: m.act(m.made(x).flatten(2).transpose(1, 2)), SQUARE),
+    "a view": (CONV, lambda m, x: m.act(m.made(x).view(5, 5, 25)), SQUARE),
+    "an unsafe view": (CONV, lambda m, x: m.act(torch.ops.aten._unsafe_view(m.made(x), (5, 5, 25))), SQUARE),
+    "an alias": (
+        CONV,
+        lambda m, x: m.act(torch.ops.aten._reshape_alias(m.made(x), (5, 5, 25), (125, 25, 1))),
+        SQUARE,
+    ),
+    "with strides": (CONV, lambda m, x: m.act(m.made(x).as_strided((5, 5, 25), (125, 25, 1))), SQUARE),
     "a sum": (CONV, lambda m, x: m.act(torch.zeros(5, 5, 5) + 0 * x + m.made(x)), SQUARE),
     "joined": (CONV, lambda m, x: m.act(torch.cat([m.made(x), m.made(x)], 1)[:, :5]), SQUARE),
     "pooled": (CONV, lambda m, x: m.act(nn.functional.avg_pool2d(m.made(x), 2, 1, 1)), SQUARE),
     "pooled to one place": (CONV, lambda m, x: m.act(m.made(x).mean((2, 3))), SQUARE),
     "pooled and squeezed": (CONV, lambda m, x: m.act(m.made(x).mean(2, keepdim=True).squeeze(2)), SQUARE),
+    "pooled, and all squeezed": (CONV, lambda m, x: m.act(m.made(x).mean(2, keepdim=True).squeeze()), SQUARE),
     "the first place": (CONV, lambda m, x: m.act(m.made(x)[..., 0]), SQUARE),
     "one more axis": (CONV, lambda m, x: m.act(m.made(x)[:, None]), SQUARE),
     "broadcast": (CONV, lambda m, x: m.act(m.made(x) + torch.zeros(2, 1, 1, 1, 1)), SQUARE),

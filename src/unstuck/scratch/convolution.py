@@ -17,7 +17,7 @@ def windows(x: np.ndarray, size: int, stride: int) -> np.ndarray:
     Ho = (Hi - k) // stride + 1: a border that no whole window reaches is left out.
     """
     size, stride = whole("size", size), whole("stride", stride)
-    x = floats("x", x, IMAGES, smallest=size)
+    x = floats("x, size", floats("x", x, IMAGES), IMAGES, smallest=size)
     view = sliding_window_view(x, (size, size), axis=(2, 3))  # (N, C, Hi - k + 1, Wi - k + 1, k, k)
     return view[:, :, ::stride, ::stride].transpose(0, 1, 4, 5, 2, 3)
 

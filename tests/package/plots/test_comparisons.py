@@ -36,8 +36,9 @@ def test_dots_show_seeds_mean_and_sd():
     bar = ax.collections[0].get_segments()[0]
     np.testing.assert_allclose(bar[:, 0], finite.mean() + np.array([-1, 1]) * finite.std(ddof=1))
     assert ticks(ax) == ["ReLU\n(1 of 4 NaN)", "tanh"]
-    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first name is on top
-    assert list(ax.lines[-1].get_ydata()) == [-0.25, 1.25]
+    assert ax.get_ylim() == pytest.approx((1.6, -0.6))  # the first name is on top, and every row is there
+    assert list(ax.lines[-1].get_ydata()) == [-0.25, 1.25] and min(ax.lines[-1].get_xdata()) > 1
+    assert ax.lines[-1].get_transform() == ax.get_yaxis_transform()  # beside the axes
 
 
 def test_a_logarithmic_row_has_the_mean_of_the_logarithm_and_says_where_a_zero_is():

@@ -72,6 +72,11 @@ def test_spread_is_mean_and_band(quantity, band):
     assert legend_texts(ax) == ["min to max, n = 5" if band == "range" else "± 1 sd, n = 5"]
 
 
+def test_steps_are_whole():
+    ax = plots.spread(np.ones((1, 3)))
+    assert all(tick % 1 == 0 for tick in ax.get_xticks()) and len(ax.get_xticks()) >= 3
+
+
 def test_spread_takes_every_form():
     losses = np.array([[3.0, 2.0, 1.0], [5.0, 4.0, 0.0]])
     records = [Record([(10 * t, "", "loss", value) for t, value in enumerate(run)]) for run in losses]

@@ -97,6 +97,13 @@ def test_uneven_coordinates_meet_halfway_in_the_logarithm():
     assert ax.get_xticks().tolist() == [1, 4, 64]
 
 
+def test_up_to_six_values_have_a_tick_each():
+    six, seven = np.arange(6) * 0.37, np.arange(7) * 0.37
+    ax = plots.grid_map(np.ones((6, 7)), six, seven)
+    np.testing.assert_allclose(ax.get_xticks(), six)
+    assert not set(ax.get_yticks().round(6)) >= set(seven.round(6))
+
+
 def test_texts_stand_in_their_order_from_the_top():
     values = np.arange(6.0).reshape(2, 3)
     ax = plots.grid_map(values, ["relu", "mine"], ["2 layers", "4 layers", "8 layers"])

@@ -135,6 +135,11 @@ def test_labels_never_overlap_nor_leave_the_axes(ends, quantity):
     order = sorted(range(len(ends)), key=lambda k: (ends[k], k))
     for lower, upper in pairwise(order):
         assert boxes[lower].y1 <= boxes[upper].y0 + 1
+        if ends[lower] == ends[upper]:  # nor do they move further than that
+            assert boxes[upper].y0 - boxes[lower].y1 < boxes[lower].height / 2
+    for text, box in zip(ax.texts, boxes, strict=True):  # the line ends where the words begin
+        x, y = max(text.arrow_patch.get_path().vertices.tolist())
+        assert abs(x - box.x0) < box.height / 2 > abs(y - (box.y0 + box.y1) / 2)
     inside = ax.get_window_extent()
     assert min(box.y0 for box in boxes) > inside.y0 - 3 and max(box.y1 for box in boxes) < inside.y1 + 3
 

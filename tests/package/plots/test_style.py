@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 
 from unstuck import init, plots
 from unstuck.activations import ACTIVATIONS
-from unstuck.plots.style import SCHEMES, layer_number
+from unstuck.plots.style import LINE_STYLES, SCHEMES, axis_label, layer_number
 from unstuck.record import QUANTITIES
 
 # Machado, Oliveira & Fernandes 2009, table 1, severity 1, for linear RGB
@@ -65,6 +65,37 @@ def test_each_name_has_a_colour_of_its_own(table):
     colours = [row.colour for row in table.values()]
     assert len(set(colours)) == len(table)
     assert set(colours) <= {*plots.PALETTE, plots.GREY}
+
+
+def test_names_are_written_as_in_the_papers():
+    written = "identity, sigmoid, tanh, ReLU, leaky ReLU, PReLU, ELU, SELU, GELU, SiLU, Maxout"
+    assert ", ".join(row.label for row in ACTIVATIONS.values()) == written
+    written = "zeros, constant, normal, uniform, LeCun, Xavier, He, PyTorch's default, orthogonal, LSUV"
+    assert ", ".join(row.label for row in SCHEMES.values()) == f"{written}, randomised asymmetric"
+
+
+def test_quantities_are_written_with_their_unit():
+    written = {
+        "loss": "training loss (nats)",
+        "accuracy": "training accuracy (fraction)",
+        "test_loss": "test loss (nats)",
+        "test_accuracy": "test accuracy (fraction)",
+        "act_mean": "mean activation",
+        "act_std": "standard deviation of activations",
+        "zero_fraction": "fraction of zeros",
+        "saturated_fraction": "saturated fraction",
+        "dead": "dead units (fraction)",
+        "never_fired": "units that never fired (fraction)",
+        "grad_norm": "gradient norm",
+        "weight_norm": "weight norm",
+        "update_ratio": "update ratio",
+    }
+    assert {name: axis_label(name) for name in QUANTITIES} == written
+
+
+@pytest.mark.parametrize("table", [ACTIVATIONS, SCHEMES], ids=["activations", "schemes"])
+def test_dashes_are_matplotlib_s(table):
+    assert {row.dashes for row in table.values()} <= set(LINE_STYLES)
 
 
 @pytest.mark.parametrize("relatives", [("relu", "leaky_relu", "prelu"), ("xavier", "lecun", "pytorch")])

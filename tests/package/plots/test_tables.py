@@ -123,6 +123,14 @@ def test_a_data_frame_is_a_table():
         plots.table(pd.Series([1.0]))
 
 
+def test_whatever_has_to_dict_is_a_table():
+    class Frame:
+        def to_dict(self, orient):
+            return {"index": {"He": {"loss": 0.5}}}[orient]
+
+    assert cells(plots.table(Frame())) == [["", "training loss (nats)"], ["He", "0.500"]]
+
+
 def test_tables_need_no_pandas():
     program = (
         "import sys; from unstuck import plots; plots.table({'a': {'loss': 1.0}}); print('pandas' in sys.modules)"
