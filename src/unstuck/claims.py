@@ -112,7 +112,8 @@ def number(value: float | str, digits: int = 3) -> str:
 
 def plus_minus(mean: float, std: float, digits: int = 3) -> str:
     """Mean and standard deviation, "0.530 ± 0.014"; a deviation below the mean's last digit is "± 0.00"."""
-    shown = number(mean, digits)
+    std = real("std", std, finite=False)
+    shown = number(real("mean", mean, finite=False), digits)
     decimals = shown.partition(".")[2]
     if decimals and "e" not in shown and std < 0.5 * 10.0 ** -len(decimals):
         return f"{shown} ± {0:.{len(decimals)}f}"

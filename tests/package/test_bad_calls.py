@@ -27,7 +27,7 @@ from torch import nn
 CALLS = [*good_calls.CALLS, *good_calls_numpy.CALLS, *good_calls_shown.CALLS]
 ROOMS = ("data", "scratch", "models", "init", "evaluate", "probes", "train", "ensemble", "theory", "claims", "plots")
 ROOMS += ("explore", "record")
-PATIENCE = 5.0  # seconds, after which a call is said to hang
+PATIENCE = 10.0  # seconds of work, whatever else the machine does, after which a call is said to hang
 KINDS = ("named", "unnamed", "obscure", "accepted", "hangs")
 NO_CALLS = {
     "Activation", "Layer", "Loss",  # for a subclass to fill in
@@ -45,13 +45,13 @@ def limited(seconds: float) -> Iterator[None]:
     def late(number, frame):
         raise Hangs
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def run(call: good_calls.Call, **replaced: Any) -> None:
