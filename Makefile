@@ -4,6 +4,7 @@ STAMP := .venv/.unstuck
 PORT ?= 8000
 ONLY ?=
 SAMPLE ?=
+SEED ?= 0
 export PYTHON
 
 .PHONY: help book test lab serve notebooks bench mutants
@@ -35,7 +36,7 @@ bench: $(STAMP) ## measure what benchmarks/ measures
 	  echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 mutants: $(STAMP) ## plant faults in the package and count those that the tests find (ONLY=plots, SAMPLE=200)
-	@$(BIN)/python tools/mutants.py --only "$(ONLY)" --sample "$(SAMPLE)"
+	@$(BIN)/python tools/mutants.py --only "$(ONLY)" --sample "$(SAMPLE)" --seed $(SEED)
 
 $(STAMP): requirements.txt pyproject.toml tools/setup.sh
 	@sh tools/setup.sh

@@ -5,8 +5,8 @@ own runner is not used: it leaves out decorated functions and tables at module l
 fault is planted in a copy of the project, in which the tests of its room run until one fails. Docstrings, type hints
 and the texts of errors and warnings get none.
 
-`python tools/mutants.py --sample 200` plants a random sample, the same each time; `--only train` or `--only train:88`
-takes one room, module or line. An interrupt ends early and counts what was tried.
+`python tools/mutants.py --sample 200` plants a random sample, `--seed 1` another one; `--only train` takes
+one room, module or line (`train:88`). An interrupt ends early and counts what was tried.
 """
 
 import argparse
@@ -273,12 +273,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Plant faults in the package and count those that the tests find.")
     parser.add_argument("--only", default="", help="a room, module or line: plots, plots/maps, plots/maps:30")
     parser.add_argument("--sample", default="", help="how many, drawn at random; without it all")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample; another seed is another sample")
     given = parser.parse_args()
     chosen = faults(given.only)
     if not chosen:
         print(f"There is no fault in {given.only}.")
         return 2
-    random.Random(0).shuffle(chosen)  # so that what an interrupt leaves is a random sample, too
+    random.Random(given.seed).shuffle(chosen)  # so that what an interrupt leaves is a random sample, too
     sample = int(given.sample) if given.sample else None
     print(
         f"{len(chosen)} faults, {sample or len(chosen)} to try, each in seconds; an interrupt ends early", flush=True
