@@ -23,7 +23,7 @@ TEXTS = sorted(
 
 # pages whose claims still stand in the text, and that still speak of what no cell computes
 OLD_MOULD = {
-    *("04_dead_relus", "04b_coming_back", "06c_when_it_matters"),
+    *("04b_coming_back", "06c_when_it_matters"),
 }
 NEW_RULES = {rules.claims_beside_their_sentences, rules.no_trials, rules.set_up_folded}
 
