@@ -21,20 +21,12 @@ TEXTS = sorted(
     if path.is_file() and path.suffix in SUFFIXES
 ) + sorted(path for path in ROOT.iterdir() if path.is_file() and path.suffix in SUFFIXES and path.name != ".git")
 
-# pages whose claims still stand in the text, and that still speak of what no cell computes
-OLD_MOULD = {
-    *("04b_coming_back", "06c_when_it_matters"),
-}
-NEW_RULES = {rules.claims_beside_their_sentences, rules.no_trials, rules.set_up_folded}
-
 names = {"ids": lambda path: path.name}
 
 
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", CHAPTERS, **names)
 def test_chapter_obeys(path, rule):
-    if path.stem in OLD_MOULD and rule in NEW_RULES:
-        pytest.skip("its text is older than this rule")
     assert list(rule(nbformat.read(path, as_version=4))) == []
 
 
