@@ -176,7 +176,9 @@ def claims_beside_their_sentences(nb) -> Iterator[str]:
         if not found:
             continue
         *before, last = tree.body
-        alone = all(isinstance(line, ast.Assign | ast.AnnAssign) for line in before) and isinstance(last, ast.Expr)
+        alone = all(isinstance(line, ast.Assign | ast.AnnAssign | ast.AugAssign) for line in before) and isinstance(
+            last, ast.Expr
+        )
         displayed = [last.value] if isinstance(last, ast.Expr) else []
         if displayed and isinstance(last.value, ast.Call) and ast.unparse(last.value.func) == "display":
             displayed = last.value.args

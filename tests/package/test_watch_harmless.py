@@ -336,7 +336,8 @@ def methods():
     classes += (parts.Measured, parts.UnitAxis, parts.Structure, measure.Signal, measure.Tensors)
     for owner in classes:
         for name, value in vars(owner).items():
-            if inspect.isfunction(value) and not name.startswith("__") and name not in ("attempt", "fail"):
+            # what is measured of the whole network (loss, accuracy) only a loop can hand over: Log.network
+            if inspect.isfunction(value) and not name.startswith("__") and name not in ("attempt", "fail", "network"):
                 yield owner, name
     for owner in (parts, graph, private, measure):
         for name, value in vars(owner).items():
