@@ -42,6 +42,8 @@ def question(page):
 
 def test_the_keyboard_commits_and_a_reload_keeps_it(show):
     page = show(*diagnosis())
+    expect(page.get_by_role("radio").first).to_be_visible()  # the widgets mount by themselves, in their own time
+    expect(closing(page)).to_be_visible()
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     page.keyboard.press("ArrowDown")
