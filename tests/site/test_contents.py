@@ -193,3 +193,16 @@ def test_every_page_lists_its_checks_and_one_page_what_sources_say(site):
         lines = soup(site / "book" / f"{notebook.stem}.html").select("details.checks tbody tr")
         assert [line.td.get_text(strip=True) for line in lines] == [claim["text"] for claim in claims]
     assert len(soup(site / "book" / "they_say.html").select("table.they-say tbody tr")) == said
+
+
+def test_folds_over_code_say_what_it_is_for(site):
+    for notebook in (ROOT / "book").glob("*.ipynb"):
+        cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+        folded = [cell for cell in cells if "hide-input" in cell.metadata.get("tags", [])]
+        folded = [cell for cell in folded if "remove-cell" not in cell.metadata.tags]
+        page = soup(site / "book" / f"{notebook.stem}.html")
+        words = [fold.get_text(strip=True) for fold in page.select("details.hide.above-input > summary > .collapsed")]
+        assert len(words) == len(folded)
+        assert words[0] == "Show the set-up"
+        for cell, said in zip(folded, words, strict=True):
+            assert ("figure" in said) == bool(cell.metadata.get("mystnb", {}).get("figure"))
