@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import pairwise
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -263,3 +264,21 @@ def test_in_print_nothing_is_to_be_pressed(show):
     expect(page.get_by_role("button")).to_have_count(0)
     expect(page.get_by_text(CHOICES[2])).to_have_count(2)
     expect(closing(page).get_by_text(CHOICES[2])).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("given", "marks"),
+    [
+        ({}, ["0.001", "0.01", "0.1", "1", "10"]),
+        ({"number": (1, 1e12)}, ["1", "1,000", "1e6", "1e9", "1e12"]),
+        ({"number": (1, 500)}, ["1", "500"]),
+        ({"number": (0, 40), "log": False}, ["0", "40"]),
+    ],
+)
+def test_a_logarithmic_scale_says_that_it_is_one(show, given, marks):
+    page = show(share(**given)[0])
+    written = page.locator(".unstuck-predict-marks span")
+    expect(written).to_have_text(marks)
+    places = [span.bounding_box()["x"] for span in written.all()]
+    gaps = [right - left for left, right in pairwise(places)]
+    assert max(gaps) - min(gaps) < 1  # a pixel: decades are equally wide

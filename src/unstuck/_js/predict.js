@@ -41,7 +41,16 @@ const sentence = (begin, text) => [begin, strong(text), /[.!?]$/.test(text) ? " 
 
 const isPlain = (value) => value === 0 || (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6);
 const written = (value) =>
-  isPlain(value) ? value.toLocaleString("en", { maximumSignificantDigits: 4 }) : String(Number(value.toPrecision(4)));
+  isPlain(value)
+    ? value.toLocaleString("en", { maximumSignificantDigits: 4 })
+    : Number(value.toPrecision(4)).toExponential().replace("e+", "e");
+
+// Below the slider stand its ends; on a logarithmic scale whole decades between them, at most five gaps.
+function makeMarks(low, high, log) {
+  const decades = log ? Math.round(1e9 * Math.log10(high / low)) / 1e9 : 1;
+  const wide = [1, 2, 3, 4, 5, 6].find((n) => decades % n === 0 && decades / n <= 5) ?? decades;
+  return Array.from({ length: decades / wide + 1 }, (_, i) => (log ? low * 10 ** (i * wide) : [low, high][i]));
+}
 
 function makeScale({ low, high, unit, log }) {
   const [begin, end] = log ? [Math.log(low), Math.log(high)] : [low, high];
@@ -54,6 +63,7 @@ function makeScale({ low, high, unit, log }) {
       const short = log ? Number(Math.exp(value).toPrecision(2)) : Number(value.toFixed(decimals));
       return Math.min(Math.max(short, low), high);
     },
+    marks: makeMarks(low, high, log).map(written),
     ends: [written(low), written(high)],
     told: (value) => `${written(value)} ${unit}`.trim(),
   };
@@ -87,9 +97,9 @@ function makeNumber(spec, guess) {
     field.value = scale.at(slider.valueAsNumber / STEPS);
     slider.setAttribute("aria-valuetext", scale.told(field.valueAsNumber));
   });
-  const ends = make("div", { class: "unstuck-predict-ends" }, ...scale.ends.map((text) => make("span", {}, text)));
+  const marks = make("div", { class: "unstuck-predict-marks" }, ...scale.marks.map((text) => make("span", {}, text)));
   const label = make("label", {}, make("span", {}, "Your guess"), field, make("span", {}, spec.unit));
-  return { nodes: [make("div", { class: "unstuck-predict-slider" }, slider, ends), label], read: () => field.valueAsNumber };
+  return { nodes: [make("div", { class: "unstuck-predict-slider" }, slider, marks), label], read: () => field.valueAsNumber };
 }
 
 function readModel(model) {
