@@ -249,16 +249,17 @@ def figures(nb) -> Iterator[str]:
 def exemptions(nb) -> Iterator[str]:
     """Only claims, what a claim directly follows, closed guesses (see `covered`), and live cells are not compared."""
     cells, parsed = code_cells(nb), dict(trees(nb))
-    followers = [cell for _, cell in cells[1:]] + [None]
-    for (number, cell), follower in zip(cells, followers, strict=True):
+    closes = {number for number, tree in parsed.items() if closings(tree)}
+    for i, (number, cell) in enumerate(cells):
+        # Between a table and its claims a guess may be closed.
+        follower = next((after for later, after in cells[i + 1 :] if later not in closes), None)
         live = has_call(cell, "interact")
         if unknown := tags(cell) - TAGS:
             yield f"cell {number}: the tags {sorted(unknown)} are not among {sorted(TAGS)}"
         if live and not tags(cell) >= LIVE:
             yield f"cell {number}: a live cell lacks the tags {sorted(LIVE - tags(cell))}"
         claimed = has_call(cell, "claim") or (follower is not None and has_call(follower, "claim"))
-        closed = number in parsed and closings(parsed[number])
-        if IGNORE in tags(cell) and not (live or claimed or closed):
+        if IGNORE in tags(cell) and not (live or claimed or number in closes):
             yield f"cell {number}: {IGNORE} on a cell without a claim in it or in the next code cell"
         if "raises-exception" in tags(cell):
             errors = [output.ename for output in cell.outputs if output.output_type == "error"]
