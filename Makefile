@@ -1,13 +1,17 @@
 # `make help` lists the targets. The first one used sets up .venv; later ones take it as it is.
 BIN := .venv/bin
 STAMP := .venv/.unstuck
+LAB_PORT := $(or $(PORT),8888)
 PORT ?= 8000
+FRESH ?=
+ORIGINALS ?=
+IP ?=
 ONLY ?=
 SAMPLE ?=
 SEED ?= 0
 export PYTHON
 
-.PHONY: help book test lab serve notebooks bench mutants
+.PHONY: help book test check page lab serve notebooks bench mutants
 .DEFAULT_GOAL := help
 
 help: ## list what make can do
@@ -20,16 +24,21 @@ book: $(STAMP) ## build the website from the stored outputs
 test: $(STAMP) ## check everything: code, notebooks, text, website (ONLY=package: that stage alone)
 	@$(BIN)/python tools/check.py $(ONLY)
 
-# one thread, as tests and `make notebooks` have: with more, small networks wait for each other as soon as a core is busy
-lab: $(STAMP) ## open the chapters in JupyterLab
-	cd book && OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} ../$(BIN)/jupyter lab
+check: $(STAMP) ## check quickly what you have touched since the last commit: lint, and the text of its pages
+	@$(BIN)/python tools/check.py --touched
+
+page: $(STAMP) ## make a chapter from a draft with cells, under a name that is free (DRAFT=draft.py NAME=15_walks)
+	@$(BIN)/python tools/new_page.py "$(DRAFT)" "$(NAME)"
+
+lab: $(STAMP) ## open a working copy of the chapters in JupyterLab (FRESH=1: start again; ORIGINALS=1: book/ itself; PORT=8888)
+	@$(BIN)/python tools/lab.py --port $(LAB_PORT) $(if $(IP),--ip $(IP)) $(if $(FRESH),--fresh) $(if $(ORIGINALS),--originals)
 
 serve: book ## build the website and serve it on this machine (PORT=8000)
 	@echo "The book: http://127.0.0.1:$(PORT)/  (Ctrl-C ends it)"
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
-notebooks: $(STAMP) ## execute chapters and store their outputs (ONLY=03: those whose name begins so)
-	@$(BIN)/python tools/notebooks.py $(ONLY)
+notebooks: $(STAMP) ## execute chapters and store their outputs (ONLY=03: that one, ONLY="03*": all that begin so)
+	@$(BIN)/python tools/notebooks.py $(foreach name,$(ONLY),'$(name)')
 
 bench: $(STAMP) ## measure what benchmarks/ measures
 	@for file in $(sort $(wildcard benchmarks/[!_]*.py)); do \

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pages import chosen, faults
+
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "_build"
 FIRST_PAGE = OUTPUT / "html" / "index.html"
@@ -19,15 +21,28 @@ def build(fresh: bool = False) -> int:
     """Build into _build/html and return the exit code; `fresh` forgets what was built before."""
     if fresh:
         shutil.rmtree(OUTPUT, ignore_errors=True)
+    if unreadable := [fault for path in chosen([]) for fault in faults(path)]:
+        print(*unreadable, sep="\n")
+        return 1
     built = False
     print("Building the website ...", flush=True)
     try:
         built = subprocess.run(COMMAND, cwd=ROOT).returncode == 0
+        if built:
+            remove_old_pages()
     finally:
         if not built:
             # Sphinx would not read the pages with warnings again, and the next build would pass
             shutil.rmtree(OUTPUT / ".doctrees", ignore_errors=True)
     return 0 if built else 1
+
+
+def remove_old_pages(html: Path = OUTPUT / "html", root: Path = ROOT) -> None:
+    """Delete what stands in the site for pages that are gone; Sphinx leaves it there."""
+    for page in (html / "book").glob("*.html"):
+        if not any((root / "book" / page.with_suffix(kind).name).exists() for kind in (".ipynb", ".md")):
+            for old in (page, *(html / "_sources" / "book").glob(f"{page.stem}.*")):
+                old.unlink()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What `make test` runs: every stage, whatever the others say, then one table and the exit code.
 
-`python tools/check.py package` (`make test ONLY=package`) runs the stages named, of those that `stages` lists.
+`python tools/check.py package` (`make test ONLY=package`) runs the stages named, of those that `stages` lists, and
+`--touched` (`make check`) the quick ones, on the pages that differ from the last commit.
 
 Without a browser tests/site skips what needs one, which is said last; where CI is set it fails instead.
 """
@@ -99,6 +100,19 @@ def stages() -> dict[str, Stage]:
     return found
 
 
+def touched() -> dict[str, Stage]:
+    """For a mended text: lint, and the rules of those pages that differ from the last commit. No cell is executed."""
+    changed = ("git", "status", "--porcelain", "--untracked-files=all", "--", "book")
+    lines = subprocess.run(changed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    names = sorted({Path(line[3:].split(" -> ")[-1].strip('"')).name for line in lines})
+    pages = [name for name in names if name.endswith(".ipynb") and (ROOT / "book" / name).exists()]
+    found = {name: stage for name, stage in stages().items() if name in ("lint", "format")}
+    if pages:
+        rules = (PYTHON, "-m", "pytest", "tests/book/test_book.py", *PARALLEL, "-k", " or ".join(pages))
+        found["text"] = Stage(f"text of {', '.join(pages)}", rules, pytest=True)
+    return found
+
+
 def table(done: list[Stage]) -> str:
     """The summary a person reads."""
     width = max(len(stage.name) for stage in done)
@@ -112,7 +126,8 @@ def table(done: list[Stage]) -> str:
 
 
 def main(only: list[str]) -> int:
-    known = stages()
+    known = touched() if only == ["--touched"] else stages()
+    only = [name for name in only if name != "--touched"]
     if unknown := [name for name in only if name not in known]:
         print(f"There is no stage {' or '.join(unknown)}; there are {', '.join(known)}.")
         return 2

@@ -1,7 +1,8 @@
 """What JupyterLab needs to spoil nothing of a chapter, made from tags and directives; the website stays the same.
 
 Solutions and what goes deeper are folded, as are the cells that the website folds. Figures have their captions, which
-references find, and citations a list of what they cite. Before every solution there is a cell to answer in.
+references find, and citations a list of what they cite. Before every solution there is a cell to answer in. Below the
+title one line says what a notebook needs that somebody has downloaded alone.
 """
 
 import re
@@ -22,6 +23,10 @@ GATE = re.compile(
     re.MULTILINE,
 )
 UNKNOWN_TO_LAB = re.compile(r"^(`{3,}|:{3,})\{chapter-map\}.*\n\1[ \t]*$", re.MULTILINE)
+NEEDS = (
+    "*This notebook needs Python 3.11 to 3.13 and the package `unstuck`. In a copy of the project `make lab` brings"
+    " both; in an environment of your own it is `pip install .` there.*"
+)
 LAB, ANSWER, REMOVE = "lab", "answer", "remove-cell"
 """Tags: a cell that is made here, anew each time; a cell to answer in; a cell that the website leaves out."""
 SOURCE_HIDDEN = {"hide-input", "hide-cell", "remove-input", REMOVE}
@@ -36,7 +41,7 @@ def tags(cell) -> set[str]:
 def arrange(nb) -> None:
     """Bring the cells of a notebook into the form above, in place; doing so twice changes nothing more."""
     pieces = [piece for cell in nb.cells if LAB not in tags(cell) for piece in split(cell)]
-    nb.cells = with_references(with_captions(with_answers(pieces)))
+    nb.cells = with_needs(with_references(with_captions(with_answers(pieces))))
     for cell in nb.cells:
         fold(cell)
 
@@ -66,6 +71,13 @@ def gate_cell(gate: re.Match) -> str:
 def gate_of(cell) -> re.Match | None:
     """The gate in a cell that `split` has made."""
     return GATE.fullmatch(for_site(cell.source)) if cell.cell_type == "markdown" else None
+
+
+def with_needs(cells: list) -> list:
+    """Below the title what the notebook needs, for somebody who has nothing but this one file."""
+    if not cells or cells[0].cell_type != "markdown" or not cells[0].source.startswith("# "):
+        return cells
+    return [cells[0], lab_cell(NEEDS, "needs"), *cells[1:]]
 
 
 def with_answers(cells: list) -> list:

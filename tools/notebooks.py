@@ -1,4 +1,4 @@
-"""Execute chapters in place and store their outputs: `python tools/notebooks.py [03 ...]`.
+"""Execute chapters in place and store their outputs: `python tools/notebooks.py [03 03b "04*" ...]`.
 
 The only way in which outputs get into a notebook. Two chapters run at a time. A chapter is written when all of it
 has run, beside the old file and then moved over it: what fails or is interrupted leaves the old file. What is
@@ -6,6 +6,7 @@ written depends on the chapter alone (no times, versions, random names), so that
 """
 
 import asyncio
+import atexit
 import contextlib
 import hashlib
 import io
@@ -22,10 +23,10 @@ import nbformat
 from lab_cells import arrange
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
+from pages import BOOK, chosen, faults
 from PIL import Image
 from tqdm import tqdm
 
-BOOK = Path(__file__).resolve().parents[1] / "book"
 PARALLEL = 2
 CELL_TIMEOUT = 300  # seconds: a busy machine
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -137,7 +138,7 @@ async def execute(path: Path, bar: tqdm, stop) -> str:
         nb,
         kernel_name="python3",
         timeout=CELL_TIMEOUT,
-        extra_arguments=["--log-level=ERROR"],  # the kernel's own log
+        extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log, to which it also writes when interrupted
         coalesce_streams=True,
         record_timing=False,
         resources={"metadata": {"path": str(path.parent)}},
@@ -156,6 +157,9 @@ async def execute(path: Path, bar: tqdm, stop) -> str:
         if isinstance(error, (CellControlSignal, DeadKernelError)):  # exception in a cell, time-out, kernel that died
             raise ChapterError(f"{path.name}, cell {at}:\n{COLOUR.sub('', str(error))}") from error
         raise
+    finally:
+        if client.km is None:  # after an interrupt nbclient forgets that it has nothing left to clean up
+            atexit.unregister(client._cleanup_kernel)
     for number, cell in enumerate(nb.cells, start=1):
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
@@ -207,13 +211,16 @@ async def run(paths: list[Path]) -> int:
 
 
 def main(only: list[str], folder: Path = BOOK) -> int:
-    """Execute the chapters whose names begin with one of `only` (all without any); returns the exit code."""
-    there = sorted(folder.glob("*.ipynb"))
-    paths = [path for path in there if not only or path.name.startswith(tuple(only))]
+    """Execute the chapters that `only` names (all without any, see `chosen`); returns the exit code."""
+    paths = chosen(only, folder)
     if not paths:
-        print(f"No notebook begins with {' or '.join(only)}." if there else "There is no notebook yet.")
+        there = chosen([], folder)
+        print(f"No notebook is {' or '.join(only)}; there are:" if there else "There is no notebook yet.")
         print("\n".join(path.name for path in there), end="\n" if there else "")
         return 1 if only else 0
+    if unreadable := [fault for path in paths for fault in faults(path)]:
+        print("Nothing was executed:", *unreadable, sep="\n")
+        return 1
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by the kernels, of which PARALLEL run
     try:
         failed = asyncio.run(run(paths))

@@ -29,11 +29,11 @@ def run_locally(address: str, notebook: str) -> nodes.admonition:
     """The box that tells how to run `notebook` (its path in the project), with or without an address to clone."""
     path = PurePosixPath(notebook)
     commands = "make lab"
-    start = "In your copy of the project (it needs Python 3.11 or newer, and no network after the first time):"
+    start = "In your copy of the project (it needs Python 3.11, 3.12 or 3.13, and no network after the first time):"
     if address:
         folder = address.rstrip("/").removesuffix(".git").rsplit("/", 1)[-1]
         commands = f"git clone {address}\ncd {folder}\nmake lab"
-        start = "With Python 3.11 or newer and git (no network is needed after the first time):"
+        start = "With Python 3.11, 3.12 or 3.13 and git (no network is needed after the first time):"
     block = nodes.literal_block(commands, commands, language="none")
     rest = nodes.Text(". For this notebook alone, use the download button at the top of the page.")
     end = nodes.paragraph("", "Then open ", nodes.literal("", path.name), rest)

@@ -124,3 +124,12 @@ def test_normalised_twice_is_normalised_once():
     once = nbformat.writes(normalise(nb))
     assert nbformat.writes(normalise(nbformat.reads(once, as_version=4))) == once
     assert "source_hidden" in once and HEADING_COLLAPSED in once and "caption-fig-loss" in once
+
+
+def test_a_notebook_with_a_title_says_below_it_what_it_needs():
+    cells = arranged(text("# Why?\n\nBecause."), code("1 + 1"))
+    assert [cell.id for cell in cells] == ["text", "needs", "code"]
+    assert "`unstuck`" in cells[1].source and "`make lab`" in cells[1].source and "`pip install .`" in cells[1].source
+    assert cells[1].metadata == {"tags": ["lab", "remove-cell"]}
+    assert [cell.id for cell in arranged(*cells)] == ["text", "needs", "code"]
+    assert [cell.id for cell in arranged(code("1 + 1"))] == ["code"]

@@ -1,6 +1,12 @@
 """`make notebooks`: what it stores, what it leaves alone, and that running it twice leaves no diff."""
 
 import copy
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import nbformat
 import notebooks
@@ -115,3 +121,28 @@ def test_cell_ids_are_kept_where_valid_and_otherwise_made_from_the_cell():
     assert twice[1] not in ("same", "")
     assert twice == ids("same", "same")
     assert ids("not valid!", "second")[0] != "not valid!"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to a group of processes")
+def test_an_interrupt_says_one_sentence(tmp_path):
+    """As from a keyboard: the terminal sends it to the kernels as well."""
+    began = tmp_path / "began"
+    write(tmp_path / "01_waits.ipynb", f"open({str(began)!r}, 'w').close()\nimport time\ntime.sleep(300)")
+    before = (tmp_path / "01_waits.ipynb").read_bytes()
+    code = f"import sys, pathlib, notebooks; sys.exit(notebooks.main([], pathlib.Path({str(tmp_path)!r})))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(Path(notebooks.__file__).parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60  # a busy machine; two seconds on a free one
+    while not began.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert said == "Interrupted; chapters not named above are left as they were.\n"
+    assert process.returncode == 130
+    assert (tmp_path / "01_waits.ipynb").read_bytes() == before

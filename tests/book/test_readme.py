@@ -1,10 +1,6 @@
 """The README's table of chapters says what book/chapters.yml and the table of contents say, and its snippet runs."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -63,20 +59,6 @@ def test_the_snippet_on_your_own_model(scheme, expected, capsys):
     assert {step for step, *_ in record.rows} == {0, 10} and (record.last("dead", "act1") == 1) == (scheme == "zeros")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no make")
-@pytest.mark.parametrize(("given", "expected"), [({}, "1"), ({"OMP_NUM_THREADS": "3"}, "3")])
-def test_make_lab_gives_networks_one_thread_unless_told_otherwise(tmp_path, given, expected):
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("requirements.txt", "pyproject.toml", "tools/setup.sh", ".venv/bin/jupyter", "book/01.ipynb"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text('#!/bin/sh\necho "$1 in $(basename "$PWD"), threads: $OMP_NUM_THREADS"\n')
-    (tmp_path / ".venv/bin/jupyter").chmod(0o755)
-    (tmp_path / ".venv/.unstuck").touch()  # set up
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | given
-    run = subprocess.run(["make", "-s", "lab"], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert run.stdout == f"lab in book, threads: {expected}\n"
-
-
 def test_windows_is_told_the_same():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert re.search(r"^\$env:OMP_NUM_THREADS = 1 .*\n.*-m jupyterlab --notebook-dir book", text, re.MULTILINE)
+    assert re.search(r"^\.venv.Scripts.python tools.lab\.py  .*# make lab", text, re.MULTILINE)

@@ -81,8 +81,8 @@ def _read(path: Path, checksums: dict[str, str]) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in checksums}
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: missing: expected a file that comes with unstuck; {cure}") from error
     except Exception as error:  # zip, zlib, NumPy's header parser: each has its own
         expected, found = f"a readable .npz with {list(checksums)}", f"{type(error).__name__}: {error}"
         raise ValueError(f"{path}: damaged: expected {expected}, got {found}; {cure}") from error
