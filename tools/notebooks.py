@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import contextlib
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -64,6 +65,8 @@ def normalise(nb):
         if cell.cell_type == "code":
             _normalise_outputs(cell)
     shown = _displayed(nb, state[STATE]["state"]) if state else {}
+    for model in shown.values():
+        _with_todays_script(model["state"])
     if shown:
         nb.metadata["widgets"] = nbformat.from_dict({STATE: {**state[STATE], "state": shown}})
     nb.nbformat, nb.nbformat_minor = 4, 5
@@ -118,6 +121,14 @@ def read(path: Path):
     nb = nbformat.read(path, as_version=4)
     arrange(nb)
     return nb
+
+
+def _with_todays_script(state: dict) -> None:
+    """An explorable's state holds its script and its style: they belong to the package, not to the run."""
+    module, _, name = state.get("_anywidget_id", "").rpartition(".")
+    if module.startswith("unstuck."):
+        kind = getattr(importlib.import_module(module), name)
+        state.update(_esm=str(kind._esm), _css=str(kind._css))
 
 
 async def execute(path: Path, bar: tqdm, stop) -> str:

@@ -13,6 +13,8 @@ import notebooks
 import pytest
 from nbformat import v4
 
+from unstuck.explore import Predict
+
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -106,6 +108,18 @@ def test_normalised_metadata_depends_on_the_cells_alone():
     assert nb.cells[0].outputs[0].metadata == {}
     assert nb.cells[1].outputs == []
     assert nbformat.writes(notebooks.normalise(copy.deepcopy(nb))) == nbformat.writes(nb)
+
+
+def test_an_explorable_has_todays_script_and_keeps_what_the_run_has_found():
+    guess = Predict("How many?", number=(0, 40))
+    state = guess.close(3, "So it is.").get_state()
+    stored = {**state, "_esm": "export default {}", "_css": ".old {}"}
+    assert notebooks._with_todays_script(stored) is None
+    assert stored == {**state, "_esm": str(state["_esm"]), "_css": str(state["_css"])} and "old" not in stored["_css"]
+    other = {"_anywidget_id": "someone.else.Widget", "_esm": "1"}
+    notebooks._with_todays_script(other)
+    notebooks._with_todays_script({"_model_name": "LayoutModel"})
+    assert other["_esm"] == "1"
 
 
 def test_cell_ids_are_kept_where_valid_and_otherwise_made_from_the_cell():
