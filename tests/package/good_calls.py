@@ -172,6 +172,12 @@ MEASURED = [
     ),
     call(evaluate.dead_units, model=model(net()), x=tensor(X), layers=optional(names(["1"]))),
     call(
+        probes.norm_drift,
+        model=model(nn.BatchNorm1d(3), net(), nn.BatchNorm1d(3, track_running_stats=False)),
+        x=tensor(X, X[:0], X[0, 0]),
+        batch_size=Argument(10, (*integer(10).bad, 1, 39)),
+    ),
+    call(
         probes.watch,
         model=model(net(), nn.LazyLinear(3)),
         every=integer(1),
