@@ -163,6 +163,19 @@ def update_ratio(update: Tensors, before: Tensors) -> list[Tensor]:
     return [step / size for step, size in zip(update.norms, before.norms, strict=True)]
 
 
+# --- batch norm: the batch's statistics against the running ones, (C,) or (M, C), by `unstuck.probes.norm_drift` ---
+
+
+def mean_drift(mean: Tensor, running_mean: Tensor, running_var: Tensor, eps: float) -> Tensor:
+    """Root mean square over channels of (mean - running mean) / sqrt(running var + eps)."""
+    return ((mean - running_mean).square() / (running_var + eps)).mean(-1).sqrt()
+
+
+def std_drift(var: Tensor, running_var: Tensor, eps: float) -> Tensor:
+    """Root mean square over channels of ln sqrt((var + eps) / (running var + eps))."""
+    return ((var + eps) / (running_var + eps)).log().div(2).square().mean(-1).sqrt()
+
+
 def functions(quantities: Iterable[str], scope: str) -> dict[Callable, list[str]]:
     """Those of `quantities` that are measured on `scope`, by the function that measures them.
 

@@ -121,6 +121,18 @@ MODELS = [
     call(models.count_parameters, model=model(net())),
     call(models.mlp, widths=integers((3, 4, 2), [3]), activation=ACTIVATION, norm=NORM),
     call(models.small_cnn, channels=integers((1, 2), [3]), classes=integer(2), activation=ACTIVATION, norm=NORM),
+    call(
+        models.small_transformer,
+        shape=integers((2, 4, 6), [3], [1, 2, 3, 4]),
+        classes=integer(2),
+        activation=Argument("relu", (*ACTIVATION.bad, "maxout")),
+        norm=name("post"),
+        patch=Argument(2, (*integer(2).bad, 4)),
+        width=integer(6),
+        layers=integer(1),
+        heads=Argument(2, (*integer(2).bad, 4)),
+        positions=flag(True),
+    ),
     call(init.fans, weight=tensor(torch.ones(2, 3), torch.ones(3), torch.ones(()))),
     call(init.weighted_layers, model=model(net())),
     call(
@@ -159,6 +171,12 @@ MEASURED = [
         batch_size=integer(10),
     ),
     call(evaluate.dead_units, model=model(net()), x=tensor(X), layers=optional(names(["1"]))),
+    call(
+        probes.norm_drift,
+        model=model(nn.BatchNorm1d(3), net(), nn.BatchNorm1d(3, track_running_stats=False)),
+        x=tensor(X, X[:0], X[0, 0]),
+        batch_size=Argument(10, (*integer(10).bad, 1, 39)),
+    ),
     call(
         probes.watch,
         model=model(net(), nn.LazyLinear(3)),

@@ -176,6 +176,7 @@ THEORY = [
     call(theory.norm_fluctuation, widths=integers((3, 4))),
     call(theory.expectation, function=function(np.abs, lambda z: 1.0, lambda z: z[:3], lambda z: "x"), q=Q),
     call(theory.gain, activation=F),
+    call(theory.batchnorm_growth, activation=F),
     *[call(each, activation=F, q=Q) for each in (theory.mean, theory.second_moment, theory.slope_moment)],
     call(theory.chi, activation=F, sigma_w=SIGMA_W, sigma_b=SIGMA_B, q=optional(Q)),
     *[

@@ -31,7 +31,7 @@ PATIENCE = 10.0  # seconds of work, whatever else the machine does, after which 
 KINDS = ("named", "unnamed", "obscure", "accepted", "hangs")
 NO_CALLS = {
     "Activation", "Layer", "Loss",  # for a subclass to fill in
-    "ClaimError", "Claim", "GradientReport", "Table", "Quantity",  # come out, and do not go in
+    "ClaimError", "Claim", "GradientReport", "NormDrift", "Table", "Quantity",  # come out, and do not go in
     "Slider",  # `Frames` checks it, which knows its name
 }  # fmt: skip
 

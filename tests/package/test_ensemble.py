@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from unstuck.activations import ACTIVATIONS
 from unstuck.data import Split
 from unstuck.ensemble import fit_many, training
-from unstuck.models import mlp
+from unstuck.models import NORMS, mlp
 from unstuck.record import Record
 
 
@@ -38,13 +38,20 @@ def split():
 # --- every member is what `fit` makes of it ---
 
 
-@pytest.mark.parametrize("norm", [None, "batch", "layer"])
+@pytest.mark.parametrize("norm", [None, *NORMS])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_every_activation_equals_fit(split, optimizer, norm):
     grid = [member(activation=name, seed=i, bias=0.1) for i, name in enumerate(ACTIVATIONS)]
     rounding = optimizer == "adam" and norm == "batch"  # all that Adam sees of a bias before a batch norm
     runs = assert_equals_fit(grid, split, optimizer=optimizer, norm=norm, weights=not rounding)
     assert all(run.record.meta["stacked"] is True for run in runs)
+
+
+def test_several_groups_equal_fit(split):
+    shape, grid = (D, 32, 48, K), [member(activation=a, seed=i) for i, a in enumerate(("relu", "tanh", "maxout"))]
+    runs = assert_equals_fit(grid, split, norm="group", shape=shape)
+    assert [run.model.norm1.num_groups for run in runs] == [2, 2, 4]
+    assert [run.model.norm2.num_groups for run in runs] == [3, 3, 6]
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", lambda step: 1 / (1 + step)])
@@ -170,7 +177,7 @@ def test_a_member_that_is_not_finite_stops_as_in_fit_and_the_others_go_on(
     assert runs[0].record.last("loss") < runs[0].record.get("loss")[1][0]
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("norm", NORMS)
 def test_a_member_is_lost_in_the_middle_with_a_norm(split, norm):
     grid = [member(lr=lr, seed=s, activation="prelu") for s, lr in enumerate((0.1, 1e160, 0.02, 1e200))]
     arguments = {"norm": norm, "optimizer": "momentum", "every": 1, "steps": 30, "batch_size": 15}
@@ -314,7 +321,7 @@ def test_progress(split, capsys, monkeypatch):
         ({"optimizer": "Adam"}, ValueError, "optimizer: 'Adam' is not one of .*'adam'"),
         ({"optimizer": torch.optim.SGD}, TypeError, "optimizer: expected one of"),
         ({"schedule": "step"}, ValueError, "schedule: 'step' is not one of"),
-        ({"norm": "group"}, ValueError, "norm: .*'group'"),
+        ({"norm": "instance"}, ValueError, "norm: .*'instance'"),
         ({"clip": 0}, ValueError, "clip: .*got 0"),
         ({"clip": math.nan}, ValueError, "clip: .*got nan"),
         ({"clip": "1"}, TypeError, "clip: .*got '1'"),

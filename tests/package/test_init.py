@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 
 from unstuck.init import SCHEMES, fans, initialise, weighted_layers
-from unstuck.models import ACTIVATIONS, mlp, small_cnn
+from unstuck.models import ACTIVATIONS, NORMS, mlp, small_cnn
 from unstuck.theory import gain, standard_deviation
 
 SCALE = {"constant": 0.3, "normal": 0.3, "uniform": 0.3}
@@ -331,12 +331,14 @@ def test_layers_differ_from_one_another():
     assert not torch.equal(model.linear1.weight, model.linear2.weight)
 
 
-def test_other_modules_and_gradient_flags_are_left_alone():
-    model = mlp((20, 15, 15, 5), "prelu", norm="batch")
+@pytest.mark.parametrize("norm", NORMS)
+def test_other_modules_and_gradient_flags_are_left_alone(norm):
+    model = mlp((20, 15, 15, 5), "prelu", norm=norm)
     nn.init.constant_(model.norm1.weight, 7.0)
     model.linear1.requires_grad_(False)
     assert initialise(model, "he", bias=0.5) is model
-    assert torch.equal(model.norm1.weight, torch.full((15,), 7.0)) and not model.norm1.bias.any()
+    assert torch.equal(model.norm1.weight, torch.full((15,), 7.0))
+    assert norm == "rms" or not model.norm1.bias.any()  # which has none
     assert model.act1.weight.item() == 0.25
     assert not model.linear1.weight.requires_grad and model.linear2.weight.requires_grad
     assert model.linear2.weight.grad_fn is None

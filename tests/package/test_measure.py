@@ -108,6 +108,21 @@ def test_half_precision_is_measured_in_single():
     assert float(Tensors(small).norms[0]) == pytest.approx(2e-6, rel=0.05)  # float16 has no 1e-6
 
 
+def test_drift_of_batch_norm():
+    generator = np.random.default_rng(0)
+    mean, running_mean = generator.standard_normal((2, 3, 5))  # (M, C)
+    var, running_var = generator.uniform(0.5, 2, (2, 3, 5))
+    tensors = [torch.from_numpy(a) for a in (mean, running_mean, var, running_var)]
+    for m in (*range(3), slice(None)):
+        mine, old, spread, old_spread = (tensor[m] for tensor in tensors)
+        z = (mean - running_mean)[m] / np.sqrt(running_var[m] + 0.1)
+        expected = np.sqrt((z**2).mean(axis=-1))
+        np.testing.assert_allclose(measure.mean_drift(mine, old, old_spread, 0.1), expected, rtol=1e-12)
+        ratio = np.log(np.sqrt(var[m] + 0.1) / np.sqrt(running_var[m] + 0.1))
+        expected = np.sqrt((ratio**2).mean(axis=-1))
+        np.testing.assert_allclose(measure.std_drift(spread, old_spread, 0.1), expected, rtol=1e-12)
+
+
 def test_functions_are_found_by_scope_and_shared():
     found = measure.functions(["dead", "never_fired", "act_mean", "grad_norm"], "activation")
     assert found == {measure.zeros: ["dead", "never_fired"], measure.act_mean: ["act_mean"]}

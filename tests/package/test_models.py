@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import unstuck.activations
-from unstuck.models import ACTIVATIONS, Maxout, activation_module, count_parameters, mlp, small_cnn
+from unstuck.models import ACTIVATIONS, NORMS, Maxout, activation_module, count_parameters, mlp, small_cnn
 
 WIDTHS = (12, 7, 5, 3)
 
@@ -29,14 +29,14 @@ def test_layers_are_named_and_ordered():
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("norm", [None, "batch", "layer"])
+@pytest.mark.parametrize("norm", [None, *NORMS])
 def test_mlp_parameters_and_outputs(activation, norm):
     model = mlp(WIDTHS, activation, norm=norm)
     pieces = 2 if activation == "maxout" else 1
     expected = 0
     for fan_in, fan_out in ((12, 7), (7, 5)):
         expected += (fan_in + 1) * fan_out * pieces  # weights and biases
-        expected += 2 * fan_out * pieces * (norm is not None)  # scale and shift
+        expected += {None: 0, "rms": 1}.get(norm, 2) * fan_out * pieces  # scale, and shift but for RMS norm
         expected += activation == "prelu"  # one slope a layer
     expected += (5 + 1) * 3
     assert count_parameters(model) == expected
@@ -56,6 +56,25 @@ def test_mlp_computes_what_its_layers_say():
 def test_norms_are_of_the_right_kind_and_width():
     assert isinstance(mlp(WIDTHS, norm="layer").norm1, nn.LayerNorm)
     assert mlp(WIDTHS, "maxout", norm="batch").norm2.num_features == 10
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_norms_compute_their_formula(norm):
+    model = mlp((5, 36, 2), norm=norm).double()
+    z = 2 * torch.randn(8, 36, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1
+    groups = z.numpy().reshape({"batch": (8, 1, 36), "group": (8, 2, 18)}.get(norm, (8, 1, 36)))
+    axis = 0 if norm == "batch" else 2
+    centred = groups if norm == "rms" else groups - groups.mean(axis=axis, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(axis=axis, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(model.norm1(z).detach().numpy(), expected.reshape(8, 36), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("features", "groups"),
+    [(1, 1), (16, 1), (31, 1), (32, 2), (33, 1), (34, 2), (36, 2), (64, 4), (100, 5), (128, 8), (257, 1)],
+)
+def test_groups_are_the_smallest_of_at_least_sixteen(features, groups):
+    assert mlp((4, features, 2), norm="group").norm1.num_groups == groups
 
 
 def test_numpy_integers_are_integers():
@@ -236,7 +255,7 @@ def test_wrong_sizes_are_refused(make, sizes, error):
         (lambda: mlp((4, 3, 2), "rellu"), ValueError, r"activation: 'rellu' is not one of .*'relu'"),
         (lambda: mlp((4, 2), "rellu"), ValueError, "activation: 'rellu'"),  # also where no hidden layer would use it
         (lambda: small_cnn(activation="Relu"), ValueError, "activation: 'Relu'"),
-        (lambda: mlp(WIDTHS, norm="group"), ValueError, r"norm: 'group' is not one of \['batch', 'layer'\]"),
+        (lambda: mlp(WIDTHS, norm="instance"), ValueError, r"norm: 'instance' is not one of \['batch', .*'rms'\]"),
         (lambda: mlp(WIDTHS, norm=True), TypeError, "norm: expected one of"),
         (lambda: small_cnn(norm="layer"), ValueError, r"norm: 'layer' is not one of \['batch'\]"),
         (lambda: small_cnn(classes=0), ValueError, "classes: expected an integer of at least 1"),

@@ -275,14 +275,15 @@ def test_sigmoid_is_exact_far_in_its_tail():
 # --- batch normalisation ---
 
 
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.0}, {"momentum": 0.7, "eps": 0.5}, {"momentum": 1.0}])
 @pytest.mark.parametrize("shape", [(6, 3), (2, 3, 4, 5)])
-def test_running_statistics_are_those_of_pytorch(shape):
-    ours = BatchNorm(3)
-    theirs = (torch.nn.BatchNorm1d if len(shape) == 2 else torch.nn.BatchNorm2d)(3).double()
+def test_running_statistics_are_those_of_pytorch(shape, settings):
+    ours = BatchNorm(3, **settings)
+    theirs = (torch.nn.BatchNorm1d if len(shape) == 2 else torch.nn.BatchNorm2d)(3, **settings).double()
     for seed in range(5):
         x = 3 + 2 * RNG(seed).normal(size=shape)
-        ours.forward(x)
-        theirs(torch.from_numpy(x))
+        y = theirs(torch.from_numpy(x)).detach().numpy()
+        np.testing.assert_allclose(ours.forward(x), y, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(ours.buffers["running_mean"], theirs.running_mean.numpy(), rtol=1e-12)
     np.testing.assert_allclose(ours.buffers["running_var"], theirs.running_var.numpy(), rtol=1e-12)
     kept = {name: array.copy() for name, array in ours.buffers.items()}
@@ -315,9 +316,10 @@ def test_one_example_cannot_be_normalised_in_training():
 # --- layer normalisation ---
 
 
+@pytest.mark.parametrize("eps", [1e-5, 0.5])
 @pytest.mark.parametrize("shape", [(6, 3), (2, 5, 3)])
-def test_layer_norm_of_pytorch_after_a_step_of_training(shape):
-    ours, theirs = LayerNorm(3), torch.nn.LayerNorm(3).double()
+def test_layer_norm_of_pytorch_after_a_step_of_training(shape, eps):
+    ours, theirs = LayerNorm(3, eps=eps), torch.nn.LayerNorm(3, eps=eps).double()
     optimiser = torch.optim.SGD(theirs.parameters(), lr=0.5)
     for seed in range(3):
         x, target = 3 + 2 * RNG(seed).normal(size=shape), RNG(seed + 9).normal(size=shape)

@@ -134,6 +134,13 @@ def test_rms_norm(shape, given, settings):
     assert_equals_members(members(lambda: nn.RMSNorm(given, **settings)), inputs(*shape))
 
 
+@pytest.mark.parametrize("settings", [{}, {"eps": 0.1}, {"affine": False}])
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("shape", [(12,), (12, 3), (12, 2, 3)])
+def test_group_norm(shape, groups, settings):
+    assert_equals_members(members(lambda: nn.GroupNorm(groups, 12, **settings)), inputs(*shape))
+
+
 @pytest.mark.parametrize("slopes", [1, 4])
 @pytest.mark.parametrize("shape", [(4,), (4, 3), (4, 2, 3)])
 def test_prelu(shape, slopes):

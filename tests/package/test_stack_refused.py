@@ -53,7 +53,7 @@ def nothing(*args):
     [
         (lambda: nn.Sequential(nn.Conv2d(1, 2, 3)), "Conv2d cannot be stacked"),
         (lambda: nn.Embedding(3, 4), "Embedding cannot be stacked"),
-        (lambda: nn.Sequential(nn.GroupNorm(1, 3)), "GroupNorm cannot be stacked"),
+        (lambda: nn.Sequential(nn.InstanceNorm1d(3, affine=True)), "InstanceNorm1d cannot be stacked"),
         (lambda: nn.LSTM(3, 4), "LSTM cannot be stacked"),
         (lambda: nn.MultiheadAttention(4, 2), "MultiheadAttention cannot be stacked"),
         (lambda: nn.TransformerEncoderLayer(4, 2, dropout=0.0), "TransformerEncoderLayer cannot be stacked"),

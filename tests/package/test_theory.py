@@ -653,6 +653,58 @@ def test_fluctuation_in_closed_form():
     assert theory.norm_fluctuation([1000] * 100) == pytest.approx(math.exp(0.5) - 1, rel=0.005)
 
 
+# --- batch norm ---
+
+
+def test_batchnorm_growth_in_closed_form():
+    same = {"rel": 1e-11}
+    assert theory.batchnorm_growth("relu") == pytest.approx(math.pi / (math.pi - 1), **same)  # Yang et al. 2019
+    assert theory.batchnorm_growth("identity") == pytest.approx(1, **same)
+    # of two the larger has the variance 1 - 1 / pi, and one slope of the two is 1
+    assert theory.batchnorm_growth("maxout") == pytest.approx(math.pi / (math.pi - 1), **same)
+    for name, slope in [("leaky_relu", 0.01), ("prelu", 0.25)]:
+        squares, edge = 1 + slope**2, (1 - slope) ** 2 / math.pi
+        assert theory.batchnorm_growth(name) == pytest.approx(squares / (squares - edge), **same)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batchnorm_growth_against_simpson_s_rule(name):
+    variance = by_simpson(name, 1.0, np.square) - by_simpson(name, 1.0) ** 2
+    expected = by_simpson(name, 1.0, np.square, torch_slope) / variance
+    assert theory.batchnorm_growth(name) == pytest.approx(expected, rel=1e-8)
+    assert theory.batchnorm_growth(name) > 1 or name == "identity"  # Poincaré's inequality
+
+
+def simulate_batchnorm(name, sigma_w, seed, width=300, batch=400, depth=7):
+    """Growth per layer of the squared gradients of z, and of the weights, over the layers behind the first."""
+    generator = torch.Generator().manual_seed(seed)
+    double = {"generator": generator, "dtype": torch.float64}
+    act = activation_module(name).double()
+    rows = width * getattr(act, "pieces", 1)
+    norm = nn.BatchNorm1d(rows, eps=1e-12, affine=False, dtype=torch.float64)
+    weights = [
+        (torch.randn(rows, width, **double) * sigma_w / math.sqrt(width)).requires_grad_() for _ in range(depth)
+    ]
+    z = [torch.randn(batch, rows, **double)]
+    for w in weights:
+        z.append(act(norm(z[-1])) @ w.T)
+    loss = (norm(z[-1]) * torch.randn(batch, rows, **double)).sum()
+    squares = [
+        [float((g**2).sum()) for g in torch.autograd.grad(loss, of, retain_graph=True)] for of in (z[1:], weights)
+    ]
+    return [(of[0] / of[-1]) ** (1 / (depth - 1)) for of in squares]
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_w"), [(name, 1.0) for name in ACTIVATIONS] + [("relu", 0.02), ("relu", 50.0)]
+)
+def test_batchnorm_growth_of_wide_networks(name, sigma_w):
+    growth = np.array([simulate_batchnorm(name, sigma_w, seed) for seed in range(5)])  # (5, 2)
+    for of in growth.T / theory.batchnorm_growth(name):
+        # what batch norm projects out is a share of some 2 / 400, and 300 units correlate to 1 / 300
+        assert_mean(of, 1, slack=0.01)
+
+
 # --- wrong arguments ---
 
 
@@ -726,7 +778,7 @@ def test_wrong_arguments_are_named(function):
 
 def test_every_function_was_tried_with_wrong_arguments():
     assert {function.__name__ for function in FUNCTIONS} | {"SMALLEST", "LARGEST"} == set(theory.__all__)
-    assert len(FUNCTIONS) == 19
+    assert len(FUNCTIONS) == 20
 
 
 def test_what_is_remembered_is_not_taken_for_a_wrong_argument():

@@ -45,6 +45,11 @@ def _batch_norm(own: Any, x: Tensor) -> Tensor:
     return z
 
 
+def _group_norm(own: Any, x: Tensor) -> Tensor:
+    gamma, beta = (None if p is None else p.flatten() for p in (own.weight, own.bias))
+    return _side_by_side(lambda side: F.group_norm(side, len(x) * own.num_groups, gamma, beta, own.eps), x)
+
+
 def _normalised(function: Callable) -> Forward:
     def run(own: Any, x: Tensor) -> Tensor:
         shape = own.normalized_shape
@@ -79,7 +84,7 @@ RANDOM = (
 LEAVES: dict[type[nn.Module], Forward | None] = {
     **dict.fromkeys(kind for kind in (nn.Identity, *ACTIVATION_CLASSES) if kind is not nn.GLU),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), _batch_norm),
-    **{nn.LayerNorm: _normalised(F.layer_norm), nn.RMSNorm: _normalised(F.rms_norm)},
+    **{nn.LayerNorm: _normalised(F.layer_norm), nn.RMSNorm: _normalised(F.rms_norm), nn.GroupNorm: _group_norm},
     **{nn.Linear: _linear, nn.PReLU: _prelu, nn.Flatten: _flatten},
 }
 """What a leaf becomes in a stack, by the class whose forward it has; None: it works with any axes as it is."""
@@ -147,8 +152,8 @@ class Stack(nn.Module):
 def stack(models: Iterable[nn.Module]) -> Stack:
     """Networks of one architecture as one module: what it computes for each is what the network itself computes.
 
-    Stacked are linear layers, batch, layer and RMS norm, PReLU, activations, modules without parameters that treat
-    each example by itself (maxout), and a `forward` of your own that adds, multiplies or concatenates features
+    Stacked are linear layers, batch, layer, group and RMS norm, PReLU, activations, modules without parameters that
+    treat each example by itself (maxout), and a `forward` of your own that adds, multiplies or concatenates features
     (`dim=-1`). It must not count axes from the front: `unstuck.ensemble.fit_many` tries it on a few examples.
 
     Raises ValueError for networks that differ, and for what cannot be stacked: convolutions, dropout, hooks, parts

@@ -77,7 +77,7 @@ def fit_many(
             adjusts to the first batch), without a scheme the network stays as it was made; `activation` of `mlp`, or
             whatever `shape_or_build` takes.
         steps, batch_size, optimizer, schedule, quantities, every: as for `fit`, the optimizer by its name.
-        norm: None, "batch" or "layer", as for `mlp`.
+        norm: None, "batch", "layer", "group" or "rms", as for `mlp`.
         clip: largest norm of a member's whole gradient, as `torch.nn.utils.clip_grad_norm_`; not in `grad_norm`.
         warmup: over that many steps the learning rate rises linearly: times min(1, (step + 1) / warmup).
         seed: of the order of the batches, the same for all; None: each member's own seed orders its batches too.

@@ -3,7 +3,18 @@
 from unstuck.activations import ACTIVATIONS
 from unstuck.models.activations import Maxout, activation_module
 from unstuck.models.convolutional import small_cnn
+from unstuck.models.norms import NORMS
 from unstuck.models.parameters import count_parameters
-from unstuck.models.perceptron import NORMS, mlp
+from unstuck.models.perceptron import mlp
+from unstuck.models.transformer import small_transformer
 
-__all__ = ["ACTIVATIONS", "NORMS", "Maxout", "activation_module", "count_parameters", "mlp", "small_cnn"]
+__all__ = [
+    "ACTIVATIONS",
+    "NORMS",
+    "Maxout",
+    "activation_module",
+    "count_parameters",
+    "mlp",
+    "small_cnn",
+    "small_transformer",
+]

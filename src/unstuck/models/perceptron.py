@@ -10,8 +10,7 @@ from torch import nn
 
 from unstuck.arguments import choice, wholes
 from unstuck.models.activations import activation_module, pieces_of
-
-NORMS = ("batch", "layer")
+from unstuck.models.norms import NORMS
 
 
 def mlp(
@@ -23,7 +22,9 @@ def mlp(
         widths: features of input, hidden layers and output, e.g. `(784, 64, 64, 10)`.
         activation: a name in `ACTIVATIONS`, or what makes a module when called without arguments, such as
             `nn.Softplus`. Maxout widens the linear layer before it, "maxout" to double.
-        norm: None, "batch" or "layer": a normalisation before each activation.
+        norm: a normalisation before each activation: None, "batch", "layer", "group" (equal groups of features, the
+            smallest of at least 16; below 32 features there is one, and it is "layer") or "rms" (divides by the root
+            mean square of an example's features; Zhang & Sennrich 2019). All have eps = 1e-5.
 
     From (N, D) or images of D values to (N, K). Weights are PyTorch's defaults, from the global random state: call
     `unstuck.init.initialise` next. Raises TypeError for what is of the wrong kind, ValueError for unknown names,
@@ -39,7 +40,7 @@ def mlp(
         features = fan_out * pieces_of(act)
         layers[f"linear{i}"] = nn.Linear(fan_in, features)
         if norm is not None:
-            layers[f"norm{i}"] = nn.BatchNorm1d(features) if norm == "batch" else nn.LayerNorm(features)
+            layers[f"norm{i}"] = NORMS[norm](features)
         layers[f"act{i}"] = act
     layers[f"linear{len(widths) - 1}"] = nn.Linear(widths[-2], widths[-1])
     return nn.Sequential(layers)

@@ -8,6 +8,7 @@ layers wide enough that a pre-activation z is Gaussian over the units. `sigma_w`
 
 from unstuck.theory.finite_width import born_dead_bounds, born_dead_upper, norm_fluctuation
 from unstuck.theory.gaussian import expectation, gain, mean, second_moment, slope_moment
+from unstuck.theory.normalised import batchnorm_growth
 from unstuck.theory.signals import (
     LARGEST,
     SMALLEST,
@@ -25,6 +26,7 @@ from unstuck.theory.starts import selu_constants, standard_deviation, tanh_secon
 __all__ = [
     "LARGEST",
     "SMALLEST",
+    "batchnorm_growth",
     "born_dead_bounds",
     "born_dead_upper",
     "chi",
