@@ -64,6 +64,7 @@ TESTS = {
     "probes": (*WATCH, "norm_drift", "dead_units", "train", "ensemble"),
     "record": ("record", "runs", "measure", *PLOTS, "watch", "train"),
     "scratch": ("scratch_*", "theory"),
+    "sharpness": ("sharpness",),
     "theory": ("theory", "init"),
     "train": ("train", "ensemble_build"),
 }

@@ -1,7 +1,9 @@
 """A good call of every public function, class and method of what needs PyTorch, with bad values of its arguments."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from unstuck import data, ensemble, evaluate, init, models, probes, train
+from unstuck.sharpness import sharpness
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,23 @@ MEASURED = [
         model=model(nn.BatchNorm1d(3), net(), nn.BatchNorm1d(3, track_running_stats=False)),
         x=tensor(X, X[:0], X[0, 0]),
         batch_size=Argument(10, (*integer(10).bad, 1, 39)),
+    ),
+    call(
+        sharpness,
+        model=model(net(), nn.LazyLinear(3), nn.ReLU(), net().requires_grad_(False)),
+        x=tensor(X, X[:9], X[:0], X[0, 0], X * math.nan),
+        y=tensor(Y, Y[:9], Y[:0], Y[0]),
+        loss_fn=function(
+            cross_entropy,
+            nn.CrossEntropyLoss,
+            lambda logits, y: 1.0,
+            lambda logits, y: logits,
+            lambda logits, y: logits.detach().sum(),
+            lambda logits, y: logits.sum() / 0,
+            partial(cross_entropy, reduction="sum"),
+        ),
+        k=integer(2, most=44),
+        batch_size=integer(10),
     ),
     call(
         probes.watch,

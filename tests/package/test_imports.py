@@ -27,9 +27,12 @@ MAY_IMPORT = {
     "graph": {"torch", "private"},
     "parts": {"torch", "arguments", "graph", "private"},
     "evaluate": {"numpy", "torch", "arguments", "measure", "parts", "private"},
+    "sharpness": {"numpy", "scipy", "torch", "arguments", "private"},
     "models": {"torch", "activations", "arguments"},
     "init": {"torch", "arguments", "evaluate", "theory"},
-    "probes": {"numpy", "torch", "arguments", "evaluate", "graph", "measure", "parts", "private", "record"},
+    "probes": {
+        *("numpy", "torch", "arguments", "evaluate", "graph", "measure", "parts", "private", "record", "sharpness"),
+    },
     "train": {"numpy", "torch", "tqdm", "arguments", "data", "evaluate", "probes", "record"},
     "ensemble": {
         *("numpy", "torch", "tqdm", "arguments", "data", "evaluate", "init", "measure", "models", "parts", "probes"),
@@ -46,6 +49,7 @@ MAY_LOAD = {
     "unstuck.claims": {"numpy"},
     "unstuck.data": {"numpy", "torch"},
     "unstuck.evaluate": {"numpy", "torch"},
+    "unstuck.sharpness": {"numpy", "torch"},
     "unstuck.models": {"numpy", "torch"},
     "unstuck.plots": HEAVY - {"torch", "anywidget", "ipywidgets", "pandas", "scipy"},
     "unstuck.scratch": {"numpy", "scipy"},
