@@ -53,7 +53,7 @@ TESTS = {
     "data": ("data_*", "build_data"),
     "ensemble": ENSEMBLE,
     "evaluate": ("evaluate", "dead_units", "train"),
-    "explore": ("explore", "explore_predict"),
+    "explore": ("explore", "explore_predict", "explore_valley"),
     "graph": (*WATCH, *ENSEMBLE),
     "init": ("init",),
     "measure": ("measure", *WATCH, "ensemble"),

@@ -60,6 +60,13 @@ def test_pictures_of_page_say_what_to_see(path):
     assert [alt for alt in alts if len(alt) < 40] == []
 
 
+@pytest.mark.parametrize("path", [*CHAPTERS, *PAGES], **names)
+def test_page_has_words_that_readers_would_search_for(path):
+    tables = yaml.safe_load((BOOK / "chapters.yml").read_text(encoding="utf-8"))
+    words = {row["file"]: row.get("words", "").split(",") for row in (*tables["chapters"], *tables["appendices"])}
+    assert len(words[path.stem]) >= 5
+
+
 def test_no_file_names_a_registry_or_a_path_of_one_machine():
     found = {}
     for path in TEXTS:

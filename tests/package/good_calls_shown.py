@@ -184,6 +184,7 @@ EXPLORE = [
         answer=Argument("a", ("c", "", 3, True, ["a"], nothing)),
         why=text(),
     ),
+    call(explore.Valley, mean=number(1.0, least=-4), scale=number(1.0, least=0.2), title=text("a title")),
     call(explore.Predict, question=text(), choices=Argument(["a", "b"], (*BAD_CHOICES, {"a": "so", "b": ""}))),
     call(
         explore.Predict,

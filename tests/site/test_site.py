@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from browser import served
-from bs4 import BeautifulSoup
 from site_weight import OWN_LIMIT, SHARED_LIMIT, weigh
 
 pytestmark = pytest.mark.browser
@@ -43,16 +40,6 @@ def test_colours_and_accessibility(mode, page, base, open_page):
     lighter, darker = max(background, text), min(background, text)
     assert (lighter + 0.05) / (darker + 0.05) >= LEAST_CONTRAST
     assert visit.axe_violations() == []
-
-
-@pytest.mark.parametrize("origin", ["http", "file"])
-def test_search_finds_the_page(origin, book_page, base, site, open_page):
-    title = BeautifulSoup((site / book_page).read_text(encoding="utf-8"), "html.parser").h1.get_text()
-    word = max(re.findall(r"[A-Za-z]+", title), key=len)
-    visit = open_page(address(origin, base, site, "search.html") + f"?q={word}")
-    visit.page.wait_for_selector(f"#search-results li a[href*='{book_page}']", timeout=10_000)
-    assert visit.foreign_requests() == []
-    assert visit.complaints == []
 
 
 def test_weight(page, base, browser):
