@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "unstuck"
 MAY_IMPORT = {
     "activations": set(),
     "arguments": set(),
+    "checks": set(),
     "claims": {"numpy", "scipy", "arguments"},
     "record": {"numpy", "pandas", "arguments"},
     "data": {"numpy", "torch", "arguments"},

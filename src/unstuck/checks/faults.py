@@ -1,0 +1,388 @@
+"""`FAULTS`: what can be wrong with a network that does not learn, each with its symptom, cause, cure and page.
+
+The one table of them. `diagnose` finds them, `clinic` plants them, the book's symptom index prints them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that can be wrong.
+
+    `symptom` is what one sees, `cause` what is behind it, `cure` the smallest change, each a phrase that may begin a
+    sentence; `page` is the file in the book that explains it.
+    """
+
+    symptom: str
+    cause: str
+    cure: str
+    page: str
+
+
+_DATA = {
+    "inputs_not_finite": Fault(
+        "The loss is NaN from the first step.",
+        "the inputs hold NaN or infinite values",
+        "find the broken examples, and drop or repair them before training",
+        "11c_nan",
+    ),
+    "inputs_constant": Fault(
+        "The loss falls to that of guessing and stays there.",
+        "all examples of the batch are the same, so the inputs carry no information",
+        "look at what the loader returns: the cause is there",
+        "11_debugging",
+    ),
+    "inputs_not_scaled": Fault(
+        "Training is slow, or the loss is huge or NaN at ordinary learning rates.",
+        "the inputs are far larger or smaller than 1, or of very different sizes",
+        "standardise them with the mean and standard deviation of the training part",
+        "05_preprocessing",
+    ),
+    "inputs_not_centred": Fault(
+        "Only small learning rates work, and with them training is slow.",
+        "the inputs lie far from zero, compared with their spread",
+        "subtract the mean of the training part",
+        "05_preprocessing",
+    ),
+    "labels_out_of_range": Fault(
+        "An error about the target, or a loss that makes no sense.",
+        "some labels are no class that the network's outputs can name",
+        "number the classes from 0, and give the network one output for each",
+        "11_debugging",
+    ),
+    "labels_wrong_shape": Fault(
+        "The loss falls to that of predicting the mean and stays there.",
+        "outputs and labels have different shapes, and the loss broadcasts one against the other",
+        "give both the same shape, for instance with squeeze(1) or unsqueeze(1)",
+        "11_debugging",
+    ),
+    "labels_shuffled": Fault(
+        "The training loss falls slowly, the validation loss does not fall at all.",
+        "the labels have nothing to do with the inputs",
+        "check that inputs and labels are shuffled together, and look at some pairs",
+        "11_debugging",
+    ),
+    "labels_imbalanced": Fault(
+        "The accuracy looks good, and the network names one class only.",
+        "nearly all labels are of one class",
+        "compare with the share of that class; weight the loss or draw the classes evenly",
+        "11_debugging",
+    ),
+}
+_OUTPUT = {
+    "softmax_before_loss": Fault(
+        "The loss falls slowly and stays well above zero.",
+        "the outputs are probabilities already, and the loss applies a softmax again",
+        "return the logits, without softmax",
+        "11_debugging",
+    ),
+    "sigmoid_before_loss": Fault(
+        "The loss falls slowly and stays well above zero.",
+        "the outputs went through a sigmoid already, and the loss applies one again",
+        "return the logits, without sigmoid, or use the loss for probabilities",
+        "11_debugging",
+    ),
+    "sigmoid_missing": Fault(
+        "The loss is NaN, negative or an error.",
+        "the loss expects probabilities, and the outputs are not between 0 and 1",
+        "use the loss for logits, or put a sigmoid behind the last layer",
+        "11_debugging",
+    ),
+    "relu_at_output": Fault(
+        "The loss stays near that of guessing, and many outputs are exactly zero.",
+        "an activation behind the last layer cuts the outputs off at zero",
+        "let the last layer be linear",
+        "11_debugging",
+    ),
+    "squashed_output": Fault(
+        "The loss stops at a value far above zero.",
+        "an activation behind the last layer bounds the outputs, and the targets lie outside its range",
+        "let the last layer be linear, or scale the targets into the range",
+        "11_debugging",
+    ),
+    "single_output": Fault(
+        "The loss is exactly zero, or the accuracy that of one class.",
+        "the network has one output for several classes",
+        "give it one output for each class, or use the loss for two classes",
+        "11_debugging",
+    ),
+    "loss_unfit": Fault(
+        "The network trains, and its accuracy is poor.",
+        "the loss does not fit the task",
+        "use cross-entropy for classes, squared error for numbers",
+        "11_debugging",
+    ),
+    "loss_summed": Fault(
+        "The loss is large, grows with the batch, and only tiny learning rates work.",
+        "the loss is summed over the batch, so the learning rate is multiplied by the batch size",
+        "take the mean",
+        "02b_case_b",
+    ),
+    "first_loss_high": Fault(
+        "The first loss is far above ln K.",
+        "the outputs are too large before training: the network is sure, and wrong",
+        "make the last layer's first weights smaller, or scale the inputs",
+        "01_stuck",
+    ),
+    "targets_not_scaled": Fault(
+        "The loss is huge, falls slowly or explodes.",
+        "the targets are far larger than the outputs that the network starts with",
+        "standardise the targets, and undo it in the prediction",
+        "05_preprocessing",
+    ),
+}
+_START = {
+    "weights_zero": Fault(
+        "The loss stays at that of guessing.",
+        "the weights of a layer are all zero, so no gradient passes it",
+        "draw them at random, with He's scale before ReLU",
+        "01_stuck",
+    ),
+    "weights_equal": Fault(
+        "The network learns as if each layer had a single unit.",
+        "all units of a layer have the same weights, and get the same gradient for ever",
+        "draw the weights at random",
+        "06_initialisation",
+    ),
+    "weights_small": Fault(
+        "The loss stays at that of guessing at every learning rate tried.",
+        "the first weights are too small: the signal fades from layer to layer",
+        "draw them with He's scale, sqrt(2 / fan-in)",
+        "06_initialisation",
+    ),
+    "weights_large": Fault(
+        "The first loss is huge, or the loss is NaN after a few steps.",
+        "the first weights are too large: the signal grows from layer to layer",
+        "draw them with He's scale, sqrt(2 / fan-in)",
+        "02b_case_b",
+    ),
+    "inputs_collapse": Fault(
+        "All outputs are the same, whatever the input.",
+        "the difference between two examples fades on the way through the network",
+        "choose the gain at the edge of chaos, normalise, or add residual connections",
+        "06b_edge",
+    ),
+    "gradient_vanishes": Fault(
+        "The upper layers train, the lower ones stay as they were.",
+        "the gradient fades on its way down to the first layers",
+        "use ReLU-like activations with He's start, normalise, or add residual connections",
+        "03_activations",
+    ),
+    "gradient_explodes": Fault(
+        "The loss jumps, or is NaN after some steps.",
+        "the gradient grows on its way down to the first layers",
+        "make the first weights smaller, normalise, or clip the gradient's norm",
+        "06_initialisation",
+    ),
+    "units_saturated": Fault(
+        "The loss stalls, and activations sit at the ends of their range.",
+        "most units of a layer are saturated, where the slope is nearly zero",
+        "make the weights or the inputs smaller",
+        "03_activations",
+    ),
+    "units_dead_at_start": Fault(
+        "Activations are zero for every example, before the first step.",
+        "units never fire: their biases or weights put them below zero for every input",
+        "start with biases of 0 and He's weights; centre the inputs",
+        "04_dead_relus",
+    ),
+    "units_killed": Fault(
+        "Activations become zero for every example, and stay so.",
+        "steps that were too large pushed units below zero for every input",
+        "lower the learning rate, warm up, or use a leaky activation",
+        "04_dead_relus",
+    ),
+}
+_OPTIMISATION = {
+    "lr_small": Fault(
+        "The loss falls, but hardly.",
+        "the learning rate is too small",
+        "multiply it by 10 until the loss gets worse, then go back one step",
+        "11b_learning_rate",
+    ),
+    "lr_large": Fault(
+        "The loss jumps up and down, or stays where it is.",
+        "the learning rate is too large",
+        "divide it by 3, and again, until the loss falls",
+        "11b_learning_rate",
+    ),
+    "diverges": Fault(
+        "The loss grows without end, or becomes NaN within some steps.",
+        "the steps are longer than the curvature of the loss allows (2 / sharpness for plain descent)",
+        "divide the learning rate by 3, and again, until the loss stays finite",
+        "05c_how_large",
+    ),
+    "momentum_out_of_range": Fault(
+        "The loss swings, grows, or hardly moves.",
+        "the momentum or one of Adam's betas is far from its useful range",
+        "use momentum 0.9; betas (0.9, 0.999)",
+        "11b_learning_rate",
+    ),
+    "adam_eps": Fault(
+        "Adam makes hardly any progress, although gradients are not zero.",
+        "the gradients are smaller than Adam's eps, which then sets the step",
+        "mend what makes the gradients small; a smaller eps hides it",
+        "06_initialisation",
+    ),
+    "gradients_not_zeroed": Fault(
+        "The loss falls at first, then swings or explodes.",
+        "gradients add up over the steps, because they are not set to zero between them",
+        "call optimizer.zero_grad() once a step, before backward()",
+        "11_debugging",
+    ),
+    "parameters_missing": Fault(
+        "The loss hardly moves, or a part of the network never changes.",
+        "parameters were not handed to the optimiser",
+        "build the optimiser from model.parameters(), after the last change of the model",
+        "11_debugging",
+    ),
+    "parameters_frozen": Fault(
+        "The loss hardly moves, or a part of the network never changes.",
+        "parameters have requires_grad=False",
+        "set requires_grad to True where the layer ought to learn",
+        "11_debugging",
+    ),
+    "parameters_detached": Fault(
+        "A part of the network never changes.",
+        "parameters are used, but no gradient reaches them: the graph is cut",
+        "look for detach(), .data, .item(), numpy() or no_grad() on the way to the loss",
+        "11_debugging",
+    ),
+    "parameters_unused": Fault(
+        "A part of the network never changes.",
+        "parameters are not used in the forward pass at all",
+        "call the layer in forward(), or delete it",
+        "11_debugging",
+    ),
+    "no_step": Fault(
+        "The loss is the same after every step.",
+        "the training step changes no parameter at all",
+        "call backward() and optimizer.step() in the step, in this order",
+        "11_debugging",
+    ),
+    "weight_decay_strong": Fault(
+        "Weights shrink, and the loss rises back to that of guessing.",
+        "weight decay pulls harder than the gradient",
+        "divide the weight decay by 10, and again",
+        "11_debugging",
+    ),
+    "clipping_always": Fault(
+        "Training is slow, and the learning rate hardly matters.",
+        "the gradient is clipped at nearly every step, far below its usual size",
+        "raise the limit above the usual norm, or mend what makes the gradient large",
+        "11b_learning_rate",
+    ),
+}
+_LAYERS = {
+    "batchnorm_single": Fault(
+        "An error, or outputs that do not depend on the input.",
+        "batch normalisation sees one value a channel, so its output is always beta",
+        "use larger batches, or layer or group normalisation",
+        "07b_two_networks",
+    ),
+    "batchnorm_mode": Fault(
+        "Training works, evaluation is much worse, or training ignores the batch.",
+        "batch normalisation runs in the wrong mode",
+        "call model.train() before training and model.eval() before evaluation",
+        "07b_two_networks",
+    ),
+    "batchnorm_drift": Fault(
+        "Fine in training, wrong in evaluation.",
+        "the running statistics of batch normalisation are far from those of the batches",
+        "let them settle (more steps, larger momentum), and evaluate on data like the training data",
+        "07b_two_networks",
+    ),
+    "bias_before_norm": Fault(
+        "Nothing that one sees.",
+        "a bias stands directly before a normalisation, which subtracts it again",
+        "leave it out: bias=False",
+        "07b_two_networks",
+    ),
+    "dropout_mode": Fault(
+        "The same input gives a different output each time, in evaluation too.",
+        "dropout is active in evaluation",
+        "call model.eval() before evaluation; pass training=self.training to F.dropout",
+        "11_debugging",
+    ),
+    "dropout_strong": Fault(
+        "The training loss stays high, and is far lower in evaluation.",
+        "dropout removes most of the signal",
+        "lower its probability, below 0.5, and leave it out behind the last layer",
+        "11_debugging",
+    ),
+    "examples_mixed": Fault(
+        "Results depend on what else is in the batch.",
+        "the output of one example depends on the input of another",
+        "look for view, reshape, softmax or a mean over the batch axis",
+        "11_debugging",
+    ),
+    "cannot_overfit": Fault(
+        "Ten examples cannot be learned by heart.",
+        "the network, the loss or the step cannot learn even a few examples",
+        "simplify until ten examples can be learned; what was removed last is at fault",
+        "11_debugging",
+    ),
+    "capacity_small": Fault(
+        "Training and validation loss stop at the same, high value.",
+        "the network is too small for the task",
+        "make it wider, then deeper",
+        "11_debugging",
+    ),
+    "overfitting": Fault(
+        "The training loss falls on, the validation loss rises.",
+        "the network learns its training examples by heart",
+        "use more data, augmentation, weight decay, or stop earlier",
+        "11_debugging",
+    ),
+}
+_NUMBERS = {
+    "nan_in_forward": Fault(
+        "The loss is NaN.",
+        "a module makes NaN or infinite values from finite ones",
+        "look at the operation named: a logarithm or root of 0, a division by 0, an exponential that overflows",
+        "11c_nan",
+    ),
+    "nan_in_loss": Fault(
+        "The loss is NaN although the outputs are finite.",
+        "the loss makes NaN or infinite values from finite outputs",
+        "use the loss for logits, or keep its arguments away from 0",
+        "11c_nan",
+    ),
+    "nan_in_backward": Fault(
+        "The loss is finite, and the weights are NaN after one step.",
+        "the backward pass makes NaN or infinite values from a finite loss",
+        "look for a root, norm or division at exactly 0, or a torch.where that hides one",
+        "11c_nan",
+    ),
+    "weights_not_finite": Fault(
+        "The loss is NaN before any step.",
+        "parameters hold NaN or infinite values",
+        "load or draw them again: no step can repair them",
+        "11c_nan",
+    ),
+    "half_overflow": Fault(
+        "The loss is NaN in float16 and finite in float32.",
+        "values exceed 65,504, the largest that float16 can hold",
+        "use bfloat16, or keep this operation in float32",
+        "11c_nan",
+    ),
+    "half_underflow": Fault(
+        "In float16 the lower layers do not learn.",
+        "gradients are below the smallest number that float16 can hold, and become 0",
+        "scale the loss (torch.amp.GradScaler), or use bfloat16",
+        "11c_nan",
+    ),
+    "updates_rounded": Fault(
+        "Training stops early in half precision.",
+        "updates are smaller than half the spacing of the weights' numbers, and are rounded away",
+        "keep the weights in float32, and only compute in half precision",
+        "11c_nan",
+    ),
+}
+
+FAULTS = MappingProxyType(_DATA | _OUTPUT | _START | _OPTIMISATION | _LAYERS | _NUMBERS)
+"""Every fault, by its slug."""

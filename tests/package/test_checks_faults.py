@@ -1,0 +1,26 @@
+"""The table of faults: each row is whole, and leads to a page of the book's own table."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unstuck.checks import FAULTS
+
+CHAPTERS = Path(__file__).resolve().parents[2] / "book" / "chapters.yml"
+
+
+@pytest.mark.parametrize("slug", FAULTS)
+def test_a_fault_can_be_read_aloud(slug):
+    fault = FAULTS[slug]
+    assert slug.isidentifier() and slug == slug.lower()
+    assert fault.symptom[0].isupper() and fault.symptom.endswith(".")
+    for phrase in (fault.cause, fault.cure):  # phrases, which sentences begin or go on with
+        assert (phrase and not phrase[0].isupper()) or phrase.split()[0] in ("Adam's",)
+        assert not phrase.endswith(".")
+
+
+def test_every_page_is_a_chapter_and_every_cause_is_told_once():
+    chapters = yaml.safe_load(CHAPTERS.read_text(encoding="utf-8"))["chapters"]
+    assert {fault.page for fault in FAULTS.values()} <= {chapter["file"] for chapter in chapters}
+    assert len({fault.cause for fault in FAULTS.values()}) == len(FAULTS)
