@@ -18,7 +18,7 @@ SKIPPED = (
     nodes.raw,
     nodes.title,  # of boxes; those of sections are read with their section
 )
-SKIPPED_CLASSES = {"chapter-map", "checks", "run-locally", "solution", "they-say"}
+SKIPPED_CLASSES = {"chapter-map", "checks", "run-locally", "solution", "symptom-index", "they-say"}
 """The map and the two tables repeat what other pages say; a solution is not for finding."""
 
 ELLIPSIS = "…"

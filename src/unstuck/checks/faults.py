@@ -125,7 +125,7 @@ _OUTPUT = {
     "first_loss_high": Fault(
         "The first loss is far above ln K.",
         "the outputs are too large before training: the network is sure, and wrong",
-        "make the last layer's first weights smaller, or scale the inputs",
+        "make the last layer's initial weights smaller, or scale the inputs",
         "01_stuck",
     ),
     "targets_not_scaled": Fault(
@@ -150,13 +150,13 @@ _START = {
     ),
     "weights_small": Fault(
         "The loss stays at that of guessing at every learning rate tried.",
-        "the first weights are too small: the signal fades from layer to layer",
+        "the initial weights are too small: the signal fades from layer to layer",
         "draw them with He's scale, sqrt(2 / fan-in)",
         "06_initialisation",
     ),
     "weights_large": Fault(
         "The first loss is huge, or the loss is NaN after a few steps.",
-        "the first weights are too large: the signal grows from layer to layer",
+        "the initial weights are too large: the signal grows from layer to layer",
         "draw them with He's scale, sqrt(2 / fan-in)",
         "02b_case_b",
     ),
@@ -175,7 +175,7 @@ _START = {
     "gradient_explodes": Fault(
         "The loss jumps, or is NaN after some steps.",
         "the gradient grows on its way down to the first layers",
-        "make the first weights smaller, normalise, or clip the gradient's norm",
+        "make the initial weights smaller, normalise, or clip the gradient's norm",
         "06_initialisation",
     ),
     "units_saturated": Fault(
