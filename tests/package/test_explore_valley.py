@@ -64,6 +64,14 @@ def test_the_path_is_that_of_the_gradient(mean, scale, share):
         assert excess(found.path[-1]) <= 1e-4 * excess(np.zeros(2)) < excess(found.path[-2])
 
 
+@pytest.mark.parametrize(("mean", "scale"), FEATURES)
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_below_the_border_the_path_stays_in_the_frame_that_is_drawn(mean, scale, share):
+    found = Descent(mean, scale, share * Descent(mean, scale).border)
+    farthest = np.abs(found.path - found.best).max()
+    assert farthest < 1.1 * np.hypot(*found.best)  # half a side of the frame
+
+
 @pytest.mark.parametrize(("mean", "scale"), [(2, 1), (-3, 0.5), (4, 0.2)])
 def test_the_usual_learning_rate_needs_the_steps_that_kappa_predicts(mean, scale):
     found = Descent(mean, scale)

@@ -131,7 +131,7 @@ function showData({ inside, ticks }, points, mean, scale, best) {
 }
 
 function showLoss({ inside, ticks }, { steep, flat, angle, best, excess }, path) {
-  const reach = 1.3 * Math.max(...best.map(Math.abs));
+  const reach = 1.1 * Math.hypot(...best); // descent that arrives never gets farther from the best than it starts
   const unit = SIZE / (2 * reach);
   const toX = (w) => SIZE / 2 + unit * (w - best[0]);
   const toY = (b) => SIZE / 2 - unit * (b - best[1]);

@@ -178,7 +178,7 @@ def _picture(descent: Descent, points: np.ndarray) -> bytes:
         right.add_patch(Ellipse(best, wide, high, angle=angle, fill=False, color="#b9c3c9", lw=0.8))  # type: ignore
     right.plot(*descent.path.T, ".-", color="#0272db", lw=1, ms=4)
     right.plot(*best, "x", color="#993d00", ms=9, mew=2)
-    reach = 1.3 * np.abs(best).max()
+    reach = 1.1 * np.hypot(*best)  # descent that arrives never gets farther from the best than it starts
     right.set(xlim=(best[0] - reach, best[0] + reach), ylim=(best[1] - reach, best[1] + reach))
     right.set(xlabel="weight w", ylabel="bias b", aspect="equal")
     right.set_title(f"condition number {_written(descent.kappa)}: {steps} steps")
