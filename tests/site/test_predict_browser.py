@@ -263,7 +263,15 @@ def test_in_print_nothing_is_to_be_pressed(show):
     page.emulate_media(media="print")
     expect(page.get_by_role("button")).to_have_count(0)
     expect(page.get_by_text(CHOICES[2])).to_have_count(2)
-    expect(closing(page).get_by_text(CHOICES[2])).to_be_hidden()
+    expect(closing(page).get_by_text(CHOICES[2])).to_be_visible()  # paper has no folds
+
+
+def test_a_printed_quiz_says_what_is_right(show):
+    page = show(quiz())
+    answer = page.locator(".unstuck-predict-printed")
+    expect(answer).to_be_hidden()
+    page.emulate_media(media="print")
+    expect(answer).to_contain_text("Right is:")
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,10 @@ function ask(spec, el) {
   const status = make("p", { role: "status" });
   const look = isQuiz ? "unstuck-predict unstuck-predict-quiz" : "unstuck-predict";
   const form = make("form", { id: key, class: look, autocomplete: "off" }, fields, button, status);
+  if (isQuiz) {
+    const right = [...sentence("Right is: ", spec.shown), ...marked(spec.why)];
+    form.append(make("p", { class: "unstuck-predict-printed" }, ...right)); // paper cannot be asked
+  }
 
   const show = () => {
     const guess = spec.recalled();
@@ -204,7 +208,8 @@ function close(spec, el) {
         form.querySelector("input").focus({ preventScroll: true });
       });
       const folded = make("details", {}, make("summary", {}, "Show it without a guess"), make("p", {}, strong(shown)), reason());
-      body.replaceChildren(make("p", {}, "You have not guessed yet. ", link, " first."), folded);
+      const unread = make("p", { class: "unstuck-predict-unread" }, "You have not guessed yet. ", link, " first.");
+      body.replaceChildren(unread, folded);
       return;
     }
     const both = make("dl", {}, pair("You said", spec.told(guess)), pair(choices.length ? "We found" : "We measured", shown));
