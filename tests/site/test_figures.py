@@ -8,6 +8,8 @@ from playwright.sync_api import expect
 
 PAGE = "book/01_stuck.html"
 SMALLEST = 14  # pixels
+CUT = """() => [...document.querySelectorAll('.bd-article pre')]
+  .filter(code => code.scrollWidth > code.clientWidth + 1).length"""
 
 
 @pytest.fixture
@@ -54,8 +56,7 @@ def test_on_paper_solutions_stand_at_the_end_and_no_code_is_cut(base, open_page)
     expect(end.locator("div.solution")).to_have_count(count)
     expect(end.locator("div.solution").first).to_contain_text("frequency")
     assert end.locator("div.solution p").first.is_visible()
-    cut = "() => [...document.querySelectorAll('.bd-article pre')].filter(p => p.scrollWidth > p.clientWidth + 1).length"
-    assert page.evaluate(cut) == 0
+    assert page.evaluate(CUT) == 0
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     expect(end).to_have_count(0)
     assert page.locator("section div.solution").count() == count
