@@ -60,6 +60,12 @@ def test_spirals_lie_on_their_formula():
     assert float(noisy.std()) == pytest.approx(0.02, rel=0.05)
 
 
+def test_the_arms_of_spirals_lie_apart_unless_noise_is_asked_for():
+    split = spirals()
+    nearest = torch.cdist(split.x_test, split.x_train).argmin(dim=1)
+    assert (split.y_train[nearest] == split.y_test).float().mean() > 0.95
+
+
 @pytest.mark.parametrize("make", [circle_and_cross, spirals])
 def test_test_part_is_drawn_from_a_stream_of_its_own(make):
     split = make(n=30, n_test=30)

@@ -105,6 +105,12 @@ def test_validation_cuts_the_training_part_in_two():
     assert pairs == sorted((x.numpy().tobytes(), int(y)) for x, y in zip(split.x_train, split.y_train, strict=True))
 
 
+def test_one_example_may_be_held_out_and_all_but_one():
+    split = points()
+    assert len(split.validation(1 / 400).x_test) == 1
+    assert len(split.validation(399 / 400).x_train) == 1
+
+
 def test_cuts_work_alike_in_numpy():
     split = points()
     for cut in (lambda s: s.subset(30, 1), lambda s: s.validation(0.3, 1), lambda s: s.map(lambda x: 2 * x)):

@@ -110,6 +110,8 @@ def test_a_question_holds_no_answer_and_a_quiz_does():
     quiz = Predict("Which?", choices={"a": "Not so.", "b": ""}, answer="b", why="By definition.")._widget
     assert (quiz.choices, quiz.replies) == (["a", "b"], ["Not so.", ""])
     assert (quiz.answer, quiz.shown, quiz.why, quiz.closing) == ("b", "b", "By definition.", False)
+    sent = quiz.get_state()  # what the browser is told
+    assert (sent["answer"], sent["shown"], sent["why"]) == ("b", "b", "By definition.")
     assert scaled(answer=3, why="So.")._widget.answer == 3.0
 
 

@@ -146,6 +146,17 @@ def test_activations_compute_their_formula(name, function):
         )
 
 
+@pytest.mark.parametrize(("name", "largest"), [("sigmoid", 0.25), ("tanh", 1.0)])
+def test_a_unit_is_saturated_where_a_fiftieth_of_the_slope_is_left(name, largest):
+    centre, half = ACTIVATIONS[name].unsaturated
+    z = torch.linspace(-8, 8, 100_001, dtype=torch.float64, requires_grad=True)
+    a = activation_module(name)(z)
+    (slope,) = torch.autograd.grad(a.sum(), z)
+    inside = (a - centre).abs() <= half
+    assert slope[inside].min() == pytest.approx(0.02 * largest, rel=1e-3)  # the grid is 1.6e-4 wide
+    assert slope[~inside].max() <= 0.02 * largest
+
+
 def test_gelu_is_the_exact_one():
     from scipy.stats import norm
 

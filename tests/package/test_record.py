@@ -122,6 +122,15 @@ def test_wrong_rows_are_refused_and_leave_nothing(row, error, says):
     assert len(record) == 0 and record.quantities() == []
 
 
+def test_numbers_of_numpy_are_rows_too_and_need_not_be_finite():
+    record = Record()
+    for value in (np.float32(0.5), np.float64("nan"), np.float32("inf"), 2):
+        record.add(np.int64(3), "", "loss", value)
+    steps, values = record.get("loss")
+    assert steps.tolist() == [3, 3, 3, 3]
+    np.testing.assert_array_equal(values, [0.5, np.nan, np.inf, 2.0])
+
+
 def test_repr_tells_what_is_there():
     assert repr(Record()) == "Record(0 rows of nothing)"
     text = repr(full_record())

@@ -179,6 +179,12 @@ def test_layer_curve_names_layers_of_several_kinds():
     np.testing.assert_array_equal(curves(ax)[0].get_xdata(), [1, 2, 3])
 
 
+@pytest.mark.parametrize(("names", "slant"), [(["conv", "head"], 0), ([f"block{i}.conv" for i in "abcdef"], 35)])
+def test_long_names_of_layers_are_slanted(names, slant):
+    ax = plots.layer_curve(dict.fromkeys(names, 0.1), "grad_norm")
+    assert {text.get_rotation() for text in ax.get_xticklabels()} == {slant}
+
+
 def test_layer_curve_ticks_every_layer():
     assert plots.layer_curve(np.ones(10), "act_mean").get_xticks().tolist() == list(range(1, 11))
 

@@ -48,6 +48,12 @@ def test_heatmap_scales_fractions_and_marks_silent_units(record):
     assert ax.figure.axes[1].get_ylabel() == "fraction of zeros (tip: all)"
 
 
+def test_fractions_end_at_one_and_a_map_of_zeros_has_a_scale():
+    assert plots.unit_heatmap(np.full((2, 2), 0.5), quantity="dead").collections[0].get_clim() == (0, 1)
+    assert plots.unit_heatmap(np.zeros((2, 2)), quantity="act_mean").collections[0].get_clim() == (0, 1)
+    assert plots.unit_heatmap(np.full((2, 2), 0.5), quantity="act_mean").collections[0].get_clim() == (0, 0.5)
+
+
 def test_heatmap_of_signed_and_broken_values():
     grid = np.array([[1.0, -3.0], [np.nan, 2.0]])
     mesh = plots.unit_heatmap(grid, quantity="act_mean").collections[0]
