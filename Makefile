@@ -11,7 +11,7 @@ SAMPLE ?=
 SEED ?= 0
 export PYTHON
 
-.PHONY: help book test check page lab serve notebooks bench mutants
+.PHONY: help book test check page lab serve pdf notebooks bench mutants
 .DEFAULT_GOAL := help
 
 help: ## list what make can do
@@ -36,6 +36,9 @@ lab: $(STAMP) ## open a working copy of the chapters in JupyterLab (FRESH=1: sta
 serve: book ## build the website and serve it on this machine (PORT=8000)
 	@echo "The book: http://127.0.0.1:$(PORT)/  (Ctrl-C ends it)"
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+pdf: $(STAMP) ## print the whole book into _build/unstuck.pdf (needs TeX; says how to get it)
+	@$(BIN)/python tools/pdf.py
 
 notebooks: $(STAMP) ## execute chapters and store their outputs (ONLY=03: that one, ONLY="03*": all that begin so)
 	@$(BIN)/python tools/notebooks.py $(foreach name,$(ONLY),'$(name)')

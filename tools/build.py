@@ -11,10 +11,14 @@ from pages import chosen, faults
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "_build"
 FIRST_PAGE = OUTPUT / "html" / "index.html"
-COMMAND = [
-    *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),  # there is no `-m jupyter_book`
-    *("build", ".", "--warningiserror", "--nitpick", "--keep-going", "--quiet"),
-]
+
+
+def command(builder: str) -> list[str]:
+    """Jupyter Book's command for one of its builders, with warnings as errors."""
+    return [
+        *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),  # there is no `-m jupyter_book`
+        *("build", ".", "--builder", builder, "--warningiserror", "--nitpick", "--keep-going", "--quiet"),
+    ]
 
 
 def build(fresh: bool = False) -> int:
@@ -27,7 +31,7 @@ def build(fresh: bool = False) -> int:
     built = False
     print("Building the website ...", flush=True)
     try:
-        built = subprocess.run(COMMAND, cwd=ROOT).returncode == 0
+        built = subprocess.run(command("html"), cwd=ROOT).returncode == 0
         if built:
             remove_old_pages()
     finally:

@@ -61,9 +61,9 @@ def draw(losses: dict[str, np.ndarray]):
         ax.plot(steps, runs.mean(axis=0), color=colour, lw=2.6)
     ax.axhline(math.log(10), color=INK, lw=0.9, ls=(0, (1, 3)), zorder=0)
     ax.text(STEPS - 2, 2.35, "pure guessing: ln 10 = 2.30", color=INK, ha="right", va="bottom")
-    ax.text(STEPS - 2, 2.22, "first weights too small", color=INK, ha="right", va="top", weight="bold")
+    ax.text(STEPS - 2, 2.22, "initial weights too small", color=INK, ha="right", va="top", weight="bold")
     end = smooth(losses["he"]).mean(axis=0)
-    ax.text(65, end[65] + 0.16, "first weights of the right size", color=INK, ha="left", va="bottom", weight="bold")
+    ax.text(65, end[65] + 0.16, "initial weights of the right size", color=INK, ha="left", va="bottom", weight="bold")
     ax.set(xlim=(0, STEPS), ylim=(0, 2.6), xlabel="training step", ylabel="loss")
     ax.set_yticks([0, 0.5, 1, 1.5, 2])
     ax.grid(visible=False)
@@ -78,7 +78,10 @@ def main() -> None:
     matplotlib.use("svg")
     look = str(files("unstuck") / "unstuck.mplstyle")
     with plt.style.context([look, {"svg.hashsalt": "unstuck"}]):
-        draw(losses).savefig(TARGET, metadata={"Date": None, "Creator": None})
+        figure = draw(losses)
+        figure.savefig(TARGET, metadata={"Date": None, "Creator": None})
+        printed = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(TARGET.with_suffix(".pdf"), metadata=printed)  # for the book on paper
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`initialise`: every way of choosing first weights that the book compares, from a seed of its own."""
+"""`initialise`: every way of choosing initial weights that the book compares, from a seed of its own."""
 
 from __future__ import annotations
 

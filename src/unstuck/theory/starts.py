@@ -1,4 +1,4 @@
-"""Rules for first weights, and what follows from them."""
+"""Rules for initial weights, and what follows from them."""
 
 from __future__ import annotations
 
