@@ -214,6 +214,7 @@ OWN_AX = Argument(Figure().subplots(), (None, "ax", 3, plt, Record(), [Figure().
 OWN_AX.good.plot([0, 1], label="a curve")
 BAD_NUMBERS = ("x", 3j, [], [None, {}], ["x"], [[1.0], [1.0, 2.0]], nothing)
 ARRAYS = {"act1": np.ones((2, 3)), "act2": np.ones((2, 3))}
+BAD_IMAGES = ({}, None, 3, {3: np.eye(3)}, {"act1": np.ones(3)}, {"act1": np.ones((2, 3, 3))}, {"act1": "x"})
 BAD_ARRAYS_BY_NAME = (*({"act1": bad} for bad in BAD_NUMBERS), {}, {3: np.ones(3)}, None, *BAD_NUMBERS)
 STEPS = optional(Argument(None, (3, "x", [0, 1], [[0, 1, 2]], ["a", "b", "c"], [None, 1, 2], nothing)))
 SOME = np.array([1.0, 2.0, 3.0])
@@ -282,6 +283,16 @@ PLOTS = [
         bins=integer(5),
         share=name("row"),
         xlabel=text("activation", blank=True),
+        axes=Argument(None, (3, "axes", [3, 4], OWN_AX.good, np.array([OWN_AX.good] * 3), nothing)),
+    ),
+    call(
+        plots.images,
+        values=Argument(
+            {"he": {"act1": np.eye(3), "act2": np.eye(3)}}, (*BAD_IMAGES, *({"he": bad} for bad in BAD_IMAGES))
+        ),
+        share=name("row"),
+        signed=flag(False),
+        ranges=flag(False),
         axes=Argument(None, (3, "axes", [3, 4], OWN_AX.good, np.array([OWN_AX.good] * 3), nothing)),
     ),
     call(

@@ -9,6 +9,7 @@ from unstuck.plots.colours import AMBER, BAND, BLUE, GREEN, GREY, INK, MAROON, P
 from unstuck.plots.comparisons import activation, dots
 from unstuck.plots.curves import by_step, layer_curve, spread
 from unstuck.plots.distributions import histograms
+from unstuck.plots.images import images
 from unstuck.plots.maps import grid_map, unit_heatmap
 from unstuck.plots.panels import label_curves, panels, reference
 from unstuck.plots.style import PALETTE, axis_label, healthy_band, label_of, layer_colour, style_of

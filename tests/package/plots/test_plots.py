@@ -12,12 +12,13 @@ Z = np.linspace(-2, 2, 9)
 
 
 def everything(record, runs, ax):
-    """Every public figure on the axes given (a grid for histograms)."""
+    """Every public figure on the axes given (a grid for histograms and images)."""
     return {
         "by_step": lambda: plots.by_step(record, "act_std", ax=ax),
         "spread": lambda: plots.spread([record, record], quantity="loss", label="relu", ax=ax),
         "layer_curve": lambda: plots.layer_curve(record, "act_std", ax=ax),
         "histograms": lambda: plots.histograms({"he": {"act1": Z}}, axes=ax),
+        "images": lambda: plots.images({"he": {"act1": np.eye(3)}}, ranges=True, axes=ax),
         "unit_heatmap": lambda: plots.unit_heatmap(record, "act1", ax=ax),
         "grid_map": lambda: plots.grid_map(runs, "lr", "gain", quantity="loss", ax=ax),
         "activation": lambda: plots.activation("relu", Z, np.maximum(Z, 0), Z > 0, ax=ax),
@@ -27,6 +28,7 @@ def everything(record, runs, ax):
 
 FUNCTIONS = list(everything(None, None, None))
 MAPS = ("unit_heatmap", "grid_map")
+GRIDS = ("histograms", "images")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -34,7 +36,7 @@ def test_draws_on_the_axes_given_and_nowhere_else(name, record, runs):
     fig, (ax, other) = plt.subplots(1, 2)
     before = len(other.get_children())
     result = everything(record, runs, ax)[name]()
-    assert (result.item() if name == "histograms" else result) is ax
+    assert (result.item() if name in GRIDS else result) is ax
     assert plt.get_fignums() == [fig.number]
     assert len(other.get_children()) == before
     assert len(fig.axes) == (3 if name in MAPS else 2)  # the colour bar
@@ -61,7 +63,7 @@ def test_rcparams_stay_as_they_are(record, runs, styled):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_both_axes_are_labelled(name, record, runs):
     ax = everything(record, runs, None)[name]()
-    ax = ax.item() if name == "histograms" else ax
+    ax = ax.item() if name in GRIDS else ax
     assert ax.get_xlabel()
     assert ax.get_ylabel() or [t.get_text() for t in ax.get_yticklabels()] == ["ReLU"]
 
@@ -70,7 +72,7 @@ def test_both_axes_are_labelled(name, record, runs):
 def test_legend_stays_off_the_data(name, record, runs):
     with plt.style.context("unstuck.unstuck"):
         ax = everything(record, runs, None)[name]()
-        ax = ax.item() if name == "histograms" else ax
+        ax = ax.item() if name in GRIDS else ax
         ax.figure.canvas.draw()
         whole, inside = ax.figure.bbox, ax.get_window_extent()
         assert name not in ("by_step", "spread", "activation") or ax.get_legend() is not None
@@ -134,6 +136,23 @@ ENDED = Record([(0, "", "loss", 3.0)])
         ),
         (lambda r: plots.layer_curve({"he": np.ones((1, 2, 3))}, "dead"), r"values\['he'\]: expected shape"),
         (lambda r: plots.layer_curve(r, "dead", band="iqr"), "band: 'iqr' is not"),
+        (lambda r: plots.images({}), "values: expected at least one row"),
+        (lambda r: plots.images({"a": {}}), r"values\['a'\]: expected at least one image"),
+        (
+            lambda r: plots.images({"a": {"b": Z}}),
+            r"values\['a'\]\['b'\]: expected shape \(Hi, Wi\) or \(3, Hi, Wi\), got \(9,\)",
+        ),
+        (lambda r: plots.images({"a": {"b": np.ones((2, 4, 4))}}), r"expected shape .*, got \(2, 4, 4\)"),
+        (
+            lambda r: plots.images({"a": {"b": np.full((3, 4, 4), 1.5)}}),
+            r"expected colours in \[0, 1\], got 1.5 to 1.5",
+        ),
+        (
+            lambda r: plots.images({"a": {"b": np.eye(2)}, "c": {"b": np.eye(2), "d": np.eye(2)}}),
+            "values: expected as many",
+        ),
+        (lambda r: plots.images({"a": {"b": np.eye(2)}}, share="x"), "share: 'x' is not one of"),
+        (lambda r: plots.images({"a": {"b": np.eye(2)}}, axes=[1, 2]), r"axes: expected 1 x 1, got \(2,\)"),
         (lambda r: plots.histograms({}), "values: expected at least one network"),
         (lambda r: plots.histograms({"he": {}}), r"values\['he'\]: expected at least one layer"),
         (lambda r: plots.histograms({"a": {"act1": Z}, "b": {"act1": Z, "act2": Z}}), "values: expected as many"),
