@@ -79,7 +79,7 @@ class Loss:
             ends = self.at(torch.full_like(r, FAR)) + self.at(torch.full_like(r, -FAR))
             half = self.at(torch.full_like(r, FAR / 2)) + self.at(torch.full_like(r, -FAR / 2))
             zero = self.at(torch.zeros_like(r))
-            if _close(ends, 2 * half, 1e-2) and _close(ends * math.log(2), zero * FAR, 1e-2):
+            if zero > 0 and _close(ends, 2 * half, 1e-2) and _close(ends * math.log(2), zero * FAR, 1e-2):
                 return "sigmoid"
             if several and zero == 0 and _close(self.at(2 * r), 2 * here) and here != 0:
                 return "log-probabilities"

@@ -21,11 +21,11 @@ from unstuck.checks.report import VERDICTS, Finding, Report, found
 from unstuck.record import Record
 
 ORDER = (
-    *("weights_not_finite", "inputs_not_finite", "labels_out_of_range", "batchnorm_single"),
+    *("weights_not_finite", "inputs_not_finite", "labels_out_of_range", "batchnorm_single", "parameters_detached"),
     *("single_output", "softmax_before_loss", "sigmoid_before_loss", "sigmoid_missing", "relu_at_output"),
     *("loss_unfit", "labels_wrong_shape", "squashed_output"),
     *("half_overflow", "nan_in_loss", "nan_in_forward", "nan_in_backward"),
-    *("examples_mixed", "parameters_frozen", "parameters_detached", "parameters_missing", "no_step"),
+    *("examples_mixed", "parameters_frozen", "parameters_missing", "no_step"),
     *("gradients_not_zeroed", "batchnorm_mode", "dropout_mode", "inputs_constant"),
     *("inputs_not_scaled", "inputs_not_centred", "targets_not_scaled", "loss_summed"),
     *("weights_zero", "weights_equal", "weights_small", "weights_large", "units_dead_at_start"),
@@ -59,7 +59,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "nan_in_backward": BROKEN,
     "examples_mixed": (*BROKEN, "labels_shuffled"),
     "inputs_constant": ("inputs_collapse", "units_dead_at_start", "inputs_not_centred", "inputs_not_scaled", "labels_shuffled", *BROKEN),
-    "parameters_detached": ("no_step", "parameters_unused", *BROKEN),
+    "parameters_detached": ("loss_unfit", "no_step", "parameters_unused", *BROKEN),
     "parameters_frozen": ("no_step", "parameters_unused", *BROKEN),
     "parameters_missing": ("no_step", "parameters_unused", *BROKEN),
     "no_step": BROKEN,
@@ -267,7 +267,7 @@ class Examination:
 
     def _train(self, loss: Loss | None) -> None:
         program = self.program
-        steps = training.affordable(program, self.seen)
+        steps = training.affordable(program, self.seen, program.steps)
         if steps < program.steps:
             self.notes.append(f"A step is expensive: the trial had {steps} steps instead of {program.steps}.")
         made = self.attempt(training.judge, program, self.seen, loss, steps)
@@ -275,14 +275,16 @@ class Examination:
             return
         own = made[1]
         self.curve = own.losses
+        if own.gone() >= training.LEARNED:  # its learning rate was chosen for it
+            self.findings = [f for f in self.findings if (f.fault, f.verdict) != ("loss_summed", "failure")]
         self.attempt(layers.drift, program, own, steps)
         self.attempt(learning.imbalance, program, own)
         self.attempt(learning.overfitting, program, own)
         if self.failed():
             return
         self.attempt(learning.judge_overfit, program, loss, steps)
-        self.attempt(learning.shuffled, program, own, steps)
-        self.attempt(learning.capacity, program, self.seen, own, steps)
+        self.attempt(learning.shuffled, program, self.seen, own)
+        self.attempt(learning.capacity, program, self.seen)
 
 
 def ordered(findings: list[Finding]) -> list[Finding]:
@@ -292,7 +294,7 @@ def ordered(findings: list[Finding]) -> list[Finding]:
     explained: set[str] = set()
     for slug in roots:
         if slug not in explained:
-            explained |= set(EXPLAINS.get(slug, ()))
+            explained |= set(EXPLAINS.get(slug, ())) & set(ORDER[ORDER.index(slug) + 1 :])
     worst: dict[str, Finding] = {}
     for finding in findings:
         before = worst.get(finding.fault)

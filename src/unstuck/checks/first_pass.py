@@ -50,13 +50,17 @@ class Layer:
 
 @dataclass
 class Activation:
-    """An activation: the share of its units that were zero on all examples, and of its values that are saturated."""
+    """An activation: the share of its units that were zero on all examples, and of its values that are saturated.
+
+    `behind`: how many layers come before it.
+    """
 
     name: str
     kind: str
     examples: int
     dead: float
     saturated: float
+    behind: int
 
 
 @dataclass
@@ -158,7 +162,7 @@ class Eye:
         saturated = measure.saturated_fraction(signal)
         name = call.path or f"{call.name.rstrip('_')} behind {self.result.layers[-1].name if self.result.layers else 'the input'}"
         self.result.activations.append(
-            Activation(name, call.name.rstrip("_"), a.numel() // a.shape[axis], dead, 0.0 if saturated is None else float(saturated))
+            Activation(name, call.name.rstrip("_"), a.numel() // a.shape[axis], dead, 0.0 if saturated is None else float(saturated), len(self.result.layers))
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.overrides import TorchFunctionMode
 
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program
@@ -29,13 +30,15 @@ class Seen:
     evaluating: set[str] = field(default_factory=set)
     model_evaluating: bool = False
     forwards: int = 0
+    cut: bool = False
     losses: list[float] = field(default_factory=list)
 
 
-class Recorder:
+class Recorder(TorchFunctionMode):
     """Looks at a model and its optimiser while the user's step works on them."""
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        super().__init__()
         self.seen, self.model, self.optimizer = Seen(), model, optimizer
         self.last: dict[int, Tensor] = {}
         parameters = [p for p in model.parameters() if p.requires_grad]
@@ -65,6 +68,11 @@ class Recorder:
         if torch.is_grad_enabled() and not module.training:
             self.seen.evaluating.add(name)
 
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is torch.Tensor.backward and args:
+            self.seen.cut |= args[0].grad_fn is None
+        return func(*args, **(kwargs or {}))
+
     def close(self) -> None:
         """Take the hooks away."""
         for handle in self.handles:
@@ -93,7 +101,8 @@ def _run(program: Program, scale: float) -> tuple[Seen, nn.Module, bool]:
     try:
         for _ in range(REPEATS):
             program.seeded()
-            recorder.seen.losses.append(program.step(model, optimizer, program.batches[0]))
+            with recorder:
+                recorder.seen.losses.append(program.step(model, optimizer, program.batches[0]))
             if len(recorder.seen.taken) >= 3:
                 break
     finally:
@@ -134,6 +143,11 @@ def _moves(program: Program, moving: tuple[Seen, nn.Module, bool], first: FirstP
         return []
     if max(rates) == 0:
         return [found("lr_small", "failure", "the learning rate is 0")]
+    if any(seen.taken) and _run(program, 1e4)[2]:
+        return [found("no_step", "ok", "steps are too small to be seen in the weights")]
+    if seen.cut and not any(seen.arrived):
+        text = "backward() is called on a loss that no operation made: its graph is cut, and no gradient arrives"
+        return [found("parameters_detached", "failure", text)]
     if not seen.taken:
         why = f"optimizer.step() was not called in {REPEATS} calls of the step"
     elif not any(seen.arrived):

@@ -11,6 +11,7 @@ from unstuck.checks.data import pooled
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, missing
+from unstuck.checks.start import GAIN_LARGE
 from unstuck.claims import number
 
 SLUGS = ("softmax_before_loss", "sigmoid_before_loss", "sigmoid_missing", "relu_at_output", "squashed_output")
@@ -119,7 +120,7 @@ def _summed(program: Program, loss: Loss) -> list[Finding]:
     text = f"the loss of a batch repeated twice is twice as large, {number(loss.chance)} at chance"
     if isinstance(program.optimizer, torch.optim.Adam | torch.optim.RMSprop | torch.optim.Adagrad):
         return []  # whose steps do not depend on the size of the gradient
-    return [found("loss_summed", "warning", f"{text}: the learning rate is multiplied by {len(program.y)}")]
+    return [found("loss_summed", "failure", f"{text}: the learning rate is multiplied by {len(program.y)}")]
 
 
 def _bounds(program: Program, end: Ending) -> list[Finding]:
@@ -170,4 +171,6 @@ def first_loss(program: Program, loss: Loss | None, seen: FirstPass) -> list[Fin
         f"first loss {number(seen.loss)}; that of equal outputs is {number(chance)}; a healthy start stays below"
         f" {number(limit)}: logits of standard deviation s add about s^2 / 2, and at most 2 s, and s is near 1"
     )
-    return [found("first_loss_high", "failure" if seen.loss > limit else "ok", text)]
+    # a new head with usual weights on a trained network: its features are large, and the first steps mend that
+    grown = bool(seen.layers) and seen.layers[-1].given > 3 and seen.layers[-1].gain < GAIN_LARGE
+    return [found("first_loss_high", "failure" if seen.loss > limit and not grown else "ok", text)]

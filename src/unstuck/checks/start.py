@@ -126,7 +126,7 @@ def _gradient(layers: list[Layer], seen: FirstPass, untrained: bool) -> list[Fin
 
 def _units(seen: FirstPass, untrained: bool) -> list[Finding]:
     result = []
-    hidden = seen.activations
+    hidden = [a for a in seen.activations if a.behind < len(seen.layers)]  # those of the output have no layer above
     rectified = [a for a in hidden if a.kind not in ("sigmoid", "tanh") and a.examples >= 16]
     squashed = [a for a in hidden if a.kind in ("sigmoid", "tanh")]
     for slug, those, attribute, limit in (

@@ -70,10 +70,11 @@ class Trial:
         return (self.before - self.end) / start
 
 
-def affordable(program: Program, seen: FirstPass) -> int:
-    """How many steps a trial has."""
-    each = 3 * seen.cost + EACH_OPERATION * 3 * seen.operations
-    return max(min(program.steps, 10), min(program.steps, int(BUDGET / max(each, 1))))
+def affordable(program: Program, seen: FirstPass, wanted: int, examples: int | None = None) -> int:
+    """How many steps of `wanted` a training may have, on batches like the first, or of so many examples."""
+    larger = 1.0 if examples is None else examples / max(1, len(program.y) if isinstance(program.y, Tensor) else 1)
+    each = 3 * (seen.cost * larger + EACH_OPERATION * seen.operations)
+    return max(min(wanted, 10), min(wanted, int(BUDGET * wanted / program.steps / max(each, 1))))
 
 
 def run(program: Program, steps: int, *, watched: bool = False, **settings: float) -> Trial:
@@ -216,17 +217,33 @@ def _rates(program: Program, own: Trial, chance: float, steps: int, seen: FirstP
         best = max(others, key=lambda scale: others[scale].gone())
         better = others[best]
         text = f"learning rate {rate:g}: loss {number(own.before)} to {_end(own)}; {rate * best:g}: to {number(better.end)}"
-        if grew and better.gone() > 0 and math.isfinite(better.end):
+        if _grows(own) and better.gone() > 0 and math.isfinite(better.end):
             result.append(found("diverges", "failure", f"{text}{_border(program, rate)}"))
-        elif better.gone() > own.gone() + LEARNED:
+        elif better.gone() > max(own.gone(), 0.0) + LEARNED:
             result.append(found("lr_large", "failure", f"{text}, in as many steps"))
     if not result and math.isfinite(own.end):
         result += _slow(program, own, steps, rate)
-    if killed and not any(f.fault == "diverges" and not math.isfinite(own.end) for f in result):
+    # where a layer is dead and nothing flows through it, the rate is not the whole story any more
+    if killed and (not result or not _flows(program, own)):
         result += killed
     named = {f.fault for f in result}
     text = f"loss {number(own.before)} to {_end(own)} in {len(own.losses)} steps; no other rate does better"
     return [*result, *(found(slug, "ok", text) for slug in slugs if slug not in named)]
+
+
+def _grows(own: Trial) -> bool:
+    """Whether the loss is not finite, or goes on growing: its last quarter is above three times its second."""
+    if not math.isfinite(own.end):
+        return True
+    quarter = max(1, len(own.losses) // 4)
+    second, last = own.losses[quarter : 2 * quarter] or own.losses, own.losses[-quarter:]
+    return own.end > 2 * abs(own.before) and sum(last) / len(last) > 3 * sum(second) / len(second)
+
+
+def _flows(program: Program, own: Trial) -> bool:
+    """Whether, after the trial, a gradient reaches the weights of the first layer."""
+    after = look(program, own.model)
+    return not after.layers or after.layers[0].gradient > 0
 
 
 def _end(trial: Trial) -> str:
