@@ -36,6 +36,12 @@ def images(n=200, batch=50, raw=False, held=100):
     return {"batch": pairs, "validation": (x[n : n + held], y[n : n + held])}
 
 
+def inputs(data, change):
+    """The same data with other inputs."""
+    (x, y), batches = data["validation"], [(change(x), y) for x, y in data["batch"]]
+    return {"batch": batches, "validation": (change(x), y)}
+
+
 def points(classes=2, n=300, float_labels=False, held=100):
     split = spirals(n + held, classes, seed=0)
     order = torch.randperm(n + held, generator=torch.Generator().manual_seed(0))
@@ -111,30 +117,26 @@ class Net(nn.Module):
 
 @pair("inputs_not_scaled")
 def bytes_of_images(sick):
-    data = images(raw=True)
-    data["batch"] = [(x * (255 if sick else 1), y) for x, y in data["batch"]]
+    data = inputs(images(raw=True), lambda x: x * (255 if sick else 1))
     return program(Net(), data, optimizer=lambda p: torch.optim.SGD(p, 0.05, momentum=0.9))
 
 
 @pair("inputs_not_scaled")
 def one_column_in_euros(sick):
-    data = line()
     factor = torch.tensor([1.0, 50_000.0 if sick else 1.0, 1.0, 1.0, 1.0])
-    data["batch"] = [(x * factor, y) for x, y in data["batch"]]
+    data = inputs(line(), lambda x: x * factor)
     return program(Net(d=5, k=1), data, F.mse_loss)
 
 
 @pair("inputs_not_scaled")
 def divided_twice(sick):
-    data = images(raw=True)
-    data["batch"] = [(x / (255 if sick else 1), y) for x, y in data["batch"]]
+    data = inputs(images(raw=True), lambda x: x / (255 if sick else 1))
     return program(Net(), data, optimizer=lambda p: torch.optim.SGD(p, 0.1))
 
 
 @pair("inputs_not_centred")
 def years(sick):
-    data = line()
-    data["batch"] = [(x + (2000.0 if sick else 0.0), y) for x, y in data["batch"]]
+    data = inputs(line(), lambda x: x + (2000.0 if sick else 0.0))
     return program(Net(d=5, k=1), data, F.mse_loss)
 
 
@@ -398,7 +400,7 @@ def jumping_adam(sick):
 
 @pair("units_killed")
 def killed_by_one_step(sick):
-    return program(Net(), images(), optimizer=lambda p: torch.optim.SGD(p, 20.0 if sick else 0.1))
+    return program(Net(), images(), optimizer=lambda p: torch.optim.SGD(p, 3.0 if sick else 0.1))
 
 
 @pair("momentum_out_of_range")

@@ -76,8 +76,12 @@ def pooled(parts_of: list) -> Tensor | None:
     return torch.cat(kept)[:5000]
 
 
-def look_at_scale(program: Program, seen: FirstPass) -> list[Finding]:
-    """The size and the mean of what reaches the first layer with weights, whatever the model does before it."""
+def look_at_scale(program: Program, seen: FirstPass, stuck: bool = False) -> list[Finding]:
+    """The size and the mean of what reaches the first layer with weights, whatever the model does before it.
+
+    Where a trial has shown that nothing is learned (`stuck`) the limits are half as far from healthy values.
+    """
+    near = 0.5 if stuck else 1.0
     x = next(parts.tensors(program.x), None)
     if x is None or not x.is_floating_point() or x.ndim < 1 or len(x) < 2:
         return []
@@ -96,10 +100,10 @@ def look_at_scale(program: Program, seen: FirstPass) -> list[Finding]:
     size, centre = float(std.square().mean().sqrt()), float(mean.square().mean().sqrt())
     result = []
     spans = f"features have standard deviations from {number(float(live.min()) if len(live) else 0)} to {number(largest)}"
-    if largest > LARGE or (largest < SMALL and float(given.abs().max()) < 10 * SMALL):
-        near = "above" if largest > LARGE else "below"
-        limit = LARGE if largest > LARGE else SMALL
-        text = f"{spans}; {near} {limit:g} one learning rate cannot serve all layers, the aim is 1"
+    low = SMALL / near
+    if largest > LARGE * near or (largest < low and float(given.abs().max()) < 10 * low):
+        above = largest > LARGE * near
+        text = f"{spans}; {'above' if above else 'below'} {LARGE * near if above else low:g} one learning rate cannot serve all layers, the aim is 1"
         result.append(found("inputs_not_scaled", "failure", text, where))
     elif largest > 1 and middle and largest / middle > UNEVEN and len(live) > 1:
         text = f"{spans}, the median {number(middle)}; more than {UNEVEN:g} apart the loss is a valley"
@@ -110,9 +114,25 @@ def look_at_scale(program: Program, seen: FirstPass) -> list[Finding]:
     # a feature that is the same in all examples is a bias, if it is no larger than one
     verdict = "failure" if ratio > 4 * OFF_CENTRE else "warning"
     text = f"means are {number(ratio)} times the standard deviations (root mean square); below {OFF_CENTRE:g} is well"
-    bad = ratio > OFF_CENTRE and centre > 0.5
+    bad = ratio > OFF_CENTRE * near and centre > 0.5
     result.append(found("inputs_not_centred", verdict if bad else "ok", text, where if bad else ""))
-    return result
+    return [*result, *_validation_scale(program)]
+
+
+def _validation_scale(program: Program) -> list[Finding]:
+    """Validation inputs that were not scaled as the training inputs were."""
+    here, there = pooled([x for x, _ in program.batches]), pooled([x for x, _ in program.validation])
+    if here is None or there is None or not here.is_floating_point() or here.shape[1:] != there.shape[1:]:
+        return []
+    sizes = [(float(x.float().mean()), float(x.float().std(correction=0))) for x in (here, there)]
+    (mean, std), (other_mean, other_std) = sizes
+    if not std or not all(math.isfinite(v) for pair in sizes for v in pair):
+        return []
+    if not (std / LARGE < other_std < LARGE * std) or abs(mean - other_mean) > LARGE * std:
+        text = f"training inputs have mean {number(mean)} and standard deviation {number(std)}, those of the validation"
+        text += f" {number(other_mean)} and {number(other_std)}: they are not scaled by the same numbers"
+        return [found("inputs_not_scaled", "failure", text)]
+    return []
 
 
 def look_at_labels(program: Program, loss: Loss | None) -> list[Finding]:

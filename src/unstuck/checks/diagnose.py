@@ -171,6 +171,7 @@ class Examination:
         self.notes: list[str] = []
         self.curve: list[float] = []
         self.seen = FirstPass()
+        self.untrained = True
 
     def report(self) -> Report:
         """Examine, and order what was found."""
@@ -208,8 +209,12 @@ class Examination:
         try:
             self.seen = seen = look(program)
         except Exception as error:
-            self.notes.append(f"the loss could not be computed: {error}")
             self._outputs(loss)
+            if not self.failed():
+                out, y = program.task.pick(program.task.output), program.y
+                shapes = f"outputs {tuple(out.shape)}, labels {tuple(getattr(y, 'shape', ()))}"
+                slug = "loss_unfit" if "ype" in str(error) else "labels_wrong_shape"
+                self.findings.append(found(slug, "failure", f"the loss fails on {shapes}: {error}"))
             return
         self.attempt(start.look_at_weights, program, seen)
         self._outputs(loss)
@@ -219,8 +224,8 @@ class Examination:
         self.attempt(wiring.judge, program, seen)
         self.attempt(data.look_at_scale, program, seen)
         chance = math.nan if loss is None else loss.chance
-        untrained = not (math.isfinite(chance) and seen.loss < 0.7 * chance)
-        self.attempt(start.look_at_signal, program, seen, untrained)
+        self.untrained = not (math.isfinite(chance) and seen.loss < 0.7 * chance)
+        self.attempt(start.look_at_signal, program, seen, self.untrained)
         self.attempt(layers.judge, program, seen)
         self.attempt(loop.judge, program, seen)
         self.attempt(numbers.half, program, seen)
@@ -277,6 +282,9 @@ class Examination:
         self.curve = own.losses
         if own.gone() >= training.LEARNED:  # its learning rate was chosen for it
             self.findings = [f for f in self.findings if (f.fault, f.verdict) != ("loss_summed", "failure")]
+        if own.gone() < 0.1 and not self.failed() and self.untrained:
+            self.attempt(data.look_at_scale, program, self.seen, True)
+            self.attempt(start.look_at_signal, program, self.seen, True, True)
         self.attempt(layers.drift, program, own, steps)
         self.attempt(learning.imbalance, program, own)
         self.attempt(learning.overfitting, program, own)

@@ -21,6 +21,8 @@ FILLING |= {"masked_scatter", "index_put_", "index_put", "index_fill_", "lift_fr
 """Operations that put a constant in place: -inf as the mask of a softmax is no fault by itself."""
 EMPTY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_"}
 
+FAULT_OF = {"forward": "nan_in_forward", "loss": "nan_in_loss", "backward": "nan_in_backward"}
+
 Where = Literal["nowhere", "data", "weights", "forward", "loss", "backward"]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unstuck import parts
-from unstuck.checks.behaviour import Loss
+from unstuck.checks.behaviour import Loss, loss_of
 from unstuck.checks.data import IMBALANCED, pooled
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Batch, Program
@@ -106,11 +106,7 @@ def judge_overfit(program: Program, loss: Loss | None, steps: int) -> list[Findi
 
 def _chance(program: Program, batch: Batch) -> float:
     """The loss of a network that knows nothing, on a part of the examples."""
-    from unstuck.checks.behaviour import loss_of
-
-    one = Program.__new__(Program)
-    one.__dict__.update(program.__dict__, batches=[batch])
-    one.__dict__.pop("task", None)
+    one = program.at(batch)
     loss = loss_of(one)
     if loss is None and one.given_loss is None:
         task = one.task

@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unstuck.checks.find_nan import NonFinite, locate
+from unstuck.checks.find_nan import FAULT_OF, NonFinite, locate
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found
 from unstuck.claims import number
 
 HALF = (torch.float16, torch.bfloat16)
-FAULT_OF = {"forward": "nan_in_forward", "loss": "nan_in_loss", "backward": "nan_in_backward"}
 LOST = 0.3
 """A share of gradients, or of updates, that is lost: rounding to the nearest loses next to none of healthy ones."""
 
@@ -21,9 +20,7 @@ def judge(program: Program) -> tuple[list[Finding], NonFinite]:
     """Whether forward, loss and backward are finite in every batch, and where they are not first."""
     result = NonFinite("nowhere")
     for i in range(min(len(program.batches), 4)):
-        one = Program.__new__(Program)
-        one.__dict__.update(program.__dict__, batches=[program.batches[i]])
-        result = locate(one)
+        result = locate(program.at(program.batches[i]))
         if result:
             break
     slug = FAULT_OF.get(result.where)
@@ -48,11 +45,8 @@ def _as_float(program: Program) -> Program:
             return value.float() if value.dtype in HALF else value
         return type(value)(map(turned, value)) if isinstance(value, tuple | list) else value
 
-    one = Program.__new__(Program)
-    batches = [(turned(x), turned(y)) for x, y in program.batches]
-    one.__dict__.update(program.__dict__, batches=batches, pair=(program.bare().float(), None))
-    one.__dict__.pop("task", None)
-    return one
+    x, y = program.batches[0]
+    return program.at((turned(x), turned(y)), program.bare().float())
 
 
 def _in_float(program: Program) -> NonFinite:

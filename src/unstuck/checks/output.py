@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from unstuck.checks.behaviour import Ending, Loss, step_loss
+from unstuck.checks.behaviour import FAR, Ending, Loss, step_loss
 from unstuck.checks.data import pooled
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program
@@ -56,6 +56,9 @@ def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Fin
             text = f"even outputs that are sure and right have a loss of {number(each.bounded)}, where it ought to be 0"
             return [found(slug, "failure", text), *summed]
     result = []
+    right = task.right(y, FAR) if kind in ("softmax", "sigmoid") and task.kind in ("classes", "binary") else None
+    if right is not None and loss.at(right) > loss.at(right.roll(1, task.axis) if kind == "softmax" else -right):
+        return [found("loss_unfit", "failure", "the loss is smaller for outputs that are sure and wrong than for right ones")]
     if kind in ("softmax", "sigmoid"):
         if end in BEFORE:
             low, high = RANGE[end]
@@ -74,7 +77,7 @@ def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Fin
         text = "the loss is minus the label's output: it expects log-probabilities, whose exponentials sum to 1"
         result.append(found("loss_unfit", "failure", f"{text}, and the outputs end in: {end}"))
     elif kind in ("distance", "unknown") and y.is_floating_point() and task.kind != "classes":
-        result += _bounds(program, end)
+        result += _bounds(program, end, seen)
     if kind == "distance" and task.kind in ("numbers", "classes"):
         result += _class_numbers(program)
     return [*result, *summed]
@@ -123,12 +126,16 @@ def _summed(program: Program, loss: Loss) -> list[Finding]:
     return [found("loss_summed", "failure", f"{text}: the learning rate is multiplied by {len(program.y)}")]
 
 
-def _bounds(program: Program, end: Ending) -> list[Finding]:
+def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
     """Targets outside the range of the outputs."""
     y = pooled([y for _, y in program.batches])
     if end not in RANGE or y is None or not torch.isfinite(y).all():
         return []
     low, high = RANGE[end]
+    made = program.task.pick(seen.output).detach()
+    if end == "relu" and not made.any() and bool((y != 0).any()):
+        text = "all outputs are exactly 0, the targets are not, and no gradient passes where a rectifier is 0"
+        return [found("relu_at_output", "failure", text)]
     outside = float(((y < low - 1e-6) | (y > high + 1e-6)).float().mean())
     if outside <= BEYOND:
         return []

@@ -220,6 +220,15 @@ class Program:
             p.grad = None
         return model, optimizer
 
+    def at(self, batch: Batch, model: nn.Module | None = None) -> Program:
+        """The same program with one batch, and perhaps with another model in its place."""
+        one = Program.__new__(Program)
+        one.__dict__.update(self.__dict__, batches=[batch])
+        one.__dict__.pop("task", None)
+        if model is not None:
+            one.pair = (model, None)
+        return one
+
     def bare(self) -> nn.Module:
         """A copy of the model to be run."""
         model = copied(self.model, None)[0]

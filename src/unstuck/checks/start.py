@@ -24,6 +24,11 @@ VANISHED = 1e-4
 """Gradient of the first layer over that of the last, root mean square. Fan-ins of 10 to 1,000 explain 1e-2 to 1e2."""
 
 EXPLODED = 1e4
+STEEP = 100.0
+"""Gradient over weights, norms: a step at a rate of 0.01 would replace the weights."""
+
+STUCK = 10.0
+"""Where a trial learns nothing, limits on signal and gradient are as much nearer to what healthy starts have."""
 
 DEAD, SATURATED = 0.5, 0.5
 """More than half of a layer's units. At a centred start a ReLU is zero on half of the examples, so that none of 16 or more
@@ -60,27 +65,35 @@ def _same_rows(w: Tensor) -> bool:
     return bool((rows - rows[0]).abs().max() <= 1e-5 * rows.abs().max())
 
 
-def look_at_signal(program: Program, seen: FirstPass, untrained_loss: bool) -> list[Finding]:
+def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bool = False) -> list[Finding]:
     """Signal, difference between examples, gradient, saturated and dead units, layer by layer.
 
     Args:
-        untrained_loss: whether the first loss is not below that of chance; what has learned has shown that it is well.
+        untrained: whether the first loss is not below that of chance; what has learned has shown that it is well.
+        stuck: whether a trial has shown that nothing is learned: then the limits are ten times nearer to healthy values.
     """
+    near = STUCK if stuck else 1.0
     layers = [layer for layer in seen.layers if math.isfinite(layer.size)]
-    result = [*_units(seen, untrained_loss)]
+    result = [*_units(seen, untrained, near)]
+    for name, p in program.model.named_parameters():
+        g = seen.gradients.get(name)
+        ratio = float(g.float().norm() / p.float().norm()) if g is not None and p.ndim > 1 and p.any() else 0.0
+        if ratio > STEEP and abs(seen.loss) < STEEP:
+            text = f"the gradient of {name} is {number(ratio)} times its weights (norms); up to {STEEP:g} is well"
+            result.append(found("gradient_explodes", "failure", text, name.rpartition(".")[0]))
+            break
     if len(layers) < 2:
         return result
-    result += _scale(layers, seen, untrained_loss)
-    result += _gradient(layers, seen, untrained_loss)
-    return result
+    return [*result, *_scale(layers, seen, untrained, near), *_gradient(layers, untrained, near)]
 
 
-def _scale(layers: list[Layer], seen: FirstPass, untrained: bool) -> list[Finding]:
+def _scale(layers: list[Layer], seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
     first, last = layers[0], layers[-1]
     gains = ", ".join(number(layer.gain, 2) for layer in layers[:8])
     gain_text = f"root mean square weight times sqrt(fan-in), by layer: {gains}; a healthy start has 0.5 to 1.7"
     hidden = layers[:-1]
-    faded = last.spread < FADED * max(first.given, 1e-30)
+    limit = FADED * near
+    faded = last.spread < limit * max(first.given, 1e-30)
     kept = last.size > 10 * last.spread
     result: dict[str, Finding] = {}
     fell = (
@@ -91,8 +104,8 @@ def _scale(layers: list[Layer], seen: FirstPass, untrained: bool) -> list[Findin
     if untrained and faded and len(small) >= 0.5 * len(layers):
         text = f"{fell}; {gain_text}"
         result["weights_small"] = found("weights_small", "failure", text, small[0].name)
-    if untrained and faded and kept and len(layers) > 2 and last.spread < FADED * first.spread:
-        text = f"{fell}, {number(last.spread / last.size, 2)} of its size; it ought to stay above {FADED:g}"
+    if untrained and faded and kept and len(layers) > 2 and last.spread < limit * first.spread:
+        text = f"{fell}, {number(last.spread / last.size, 2)} of its size; it ought to stay above {limit:g}"
         result["inputs_collapse"] = found("inputs_collapse", "failure", text, last.name)
     large = [layer for layer in hidden if layer.gain > GAIN_LARGE and not layer.normalised]
     grown = last.size > 10 * max(first.given, 1.0) or any(a.saturated > SATURATED for a in seen.activations)
@@ -104,27 +117,27 @@ def _scale(layers: list[Layer], seen: FirstPass, untrained: bool) -> list[Findin
     return list(result.values())
 
 
-def _gradient(layers: list[Layer], seen: FirstPass, untrained: bool) -> list[Finding]:
+def _gradient(layers: list[Layer], untrained: bool, near: float) -> list[Finding]:
     known = [layer for layer in layers if math.isfinite(layer.gradient)]
     if len(known) < 3:
         return []
     first, last = known[0], known[-1]
     ratio = first.gradient / last.gradient if last.gradient else math.nan
     text = f"root mean square gradient of {first.name} over that of {last.name}: {number(ratio)}"
-    vanishes = untrained and ratio < VANISHED
+    vanishes = untrained and ratio < VANISHED * near
     explodes = ratio > EXPLODED and first.gradient > 1
     return [
         found(
             "gradient_vanishes",
             "failure" if vanishes else "ok",
-            f"{text}; above {VANISHED:g} fan-ins explain it",
+            f"{text}; above {VANISHED * near:g} fan-ins explain it",
             first.name if vanishes else "",
         ),
         found("gradient_explodes", "failure" if explodes else "ok", f"{text}; limit {EXPLODED:g}", first.name if explodes else ""),
     ]
 
 
-def _units(seen: FirstPass, untrained: bool) -> list[Finding]:
+def _units(seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
     result = []
     hidden = [a for a in seen.activations if a.behind < len(seen.layers)]  # those of the output have no layer above
     rectified = [a for a in hidden if a.kind not in ("sigmoid", "tanh") and a.examples >= 16]
@@ -137,6 +150,7 @@ def _units(seen: FirstPass, untrained: bool) -> list[Finding]:
             continue
         worst = max(those, key=lambda a: getattr(a, attribute))
         value = getattr(worst, attribute)
+        limit = limit if near == 1 else 0.6 * limit
         bad = value > limit and (untrained or value > 0.9)
         text = f"{100 * value:.0f} % of {worst.name}; more than {100 * limit:.0f} % is no chance"
         result.append(found(slug, "failure" if bad else "ok", text, worst.name if bad else ""))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unstuck.checks.behaviour import Loss
+from unstuck.checks.find_nan import FAULT_OF, locate
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.loop import Recorder
 from unstuck.checks.program import Program
@@ -25,8 +26,14 @@ WATCHED = 25
 LEARNED = 0.3
 """A trial that takes this share off the loss has learned something."""
 
-SLOW = 20_000
-"""Steps that the loss would take to 0 at the trial's rate: ten times the 2,000 after which one ought to see something."""
+SLOW = 5_000
+"""Steps that the loss would take to 0 at the trial's rate: more than twice the 2,000 after which one ought to see something."""
+
+TAME = 1e3
+"""Weights below it have not grown without end."""
+RISKY = {"log", "log2", "log10", "log1p", "div", "sqrt", "rsqrt", "pow", "reciprocal", "exp", "linalg_vector_norm", "softmax"}
+RISKY |= {"safe_softmax", "linalgvectornorm", "norm", "acos", "asin", "atanh", "lgamma", "binary_cross_entropy"}
+"""Operations that have no finite value, or slope, at some finite numbers."""
 
 BUDGET = 2e10
 """Multiplications for one trial: the number of steps follows from it, and from no clock, so that reports repeat."""
@@ -212,6 +219,10 @@ def _rates(program: Program, own: Trial, chance: float, steps: int, seen: FirstP
     rate = max(float(group["lr"]) for group in program.optimizer.param_groups)
     grew = not math.isfinite(own.end) or own.end > 2 * max(own.before, chance)
     result: list[Finding] = []
+    if own.stopped:
+        born = _born(program, own.stopped)
+        if born is not None:
+            return [born]
     if grew or own.gone() < LEARNED:
         others = {scale: run(program, steps, scale=scale) for scale in (0.1, 0.01, 0.001)[: 3 if grew else 2]}
         best = max(others, key=lambda scale: others[scale].gone())
@@ -229,6 +240,22 @@ def _rates(program: Program, own: Trial, chance: float, steps: int, seen: FirstP
     named = {f.fault for f in result}
     text = f"loss {number(own.before)} to {_end(own)} in {len(own.losses)} steps; no other rate does better"
     return [*result, *(found(slug, "ok", text) for slug in slugs if slug not in named)]
+
+
+def _born(program: Program, step: int) -> Finding | None:
+    """Where a value that is not finite arises in the trial, if it is none of numbers that have grown too large."""
+    model, optimizer = program.fresh()
+    program.seeded()
+    for i in range(step):
+        program.step(model, optimizer, program.batches[i % len(program.batches)])
+    if any(float(p.detach().abs().max()) > TAME for p in model.parameters() if p.numel()):
+        return None
+    one = program.at(program.batches[step % len(program.batches)], model)
+    origin = locate(one)
+    kind = origin.operation.removesuffix("0").removesuffix("Backward").lower().strip("_")
+    if origin.where not in FAULT_OF or kind not in RISKY:
+        return None
+    return found(FAULT_OF[origin.where], "failure", f"after {step} steps of the trial: {origin}", origin.layer)
 
 
 def _grows(own: Trial) -> bool:
@@ -262,7 +289,7 @@ def _slow(program: Program, own: Trial, steps: int, rate: float) -> list[Finding
         if faster.gone() > max(LEARNED, 10 * share):
             text = f"learning rate {rate:g}: loss {number(start)} to {number(last)} in {len(own.losses)} steps, at which it would"
             text += f" take {number(needed, 2)} steps to 0; {rate * scale:g}: to {number(faster.end)} in as many"
-            return [found("lr_small", "failure", f"{text}; more than {SLOW:,} is ten times what one ought to wait")]
+            return [found("lr_small", "failure", f"{text}; more than {SLOW:,} is more than one ought to wait")]
     return []
 
 
