@@ -111,7 +111,7 @@ def compressed_clothes(sick: bool, seed: int) -> Program:
 
 
 @case("single_output", "two classes, one output and cross-entropy", "the loss for two classes and one output")
-def one_output(sick: bool, seed: int) -> Program:
+def circle_cnn(sick: bool, seed: int) -> Program:
     loss_fn = F.cross_entropy if sick else F.binary_cross_entropy_with_logits
     return program(small_cnn((3, 8, 16), 1, norm="batch"), loaders(*figures(seed)), adam(1e-2), loss_fn)
 

@@ -23,7 +23,7 @@ PATIENTS: tuple[Case, ...] = (
     *(training.deep_arms, layers.soft_digits, data.rare_waves, training.tower, layers.paired_digits),
     *(data.two_figures, training.filtered_figures, layers.cosine_digits, data.two_arms),
     *(training.steep_regression, layers.broad_digits, data.rectified_curve, training.rolling_points),
-    *(data.compressed_clothes, training.careful_waves, data.one_output, training.recurrent_waves),
+    *(data.compressed_clothes, training.careful_waves, data.circle_cnn, training.recurrent_waves),
     *(data.likely_digits, training.encoded_points, data.sure_digits, training.block_points, data.prices),
     training.clipped_digits,
 )
