@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from unstuck.clinic.program import Batch
+from unstuck.clinic.program import Batch, Loaders
 from unstuck.data import circle_and_cross, fashion, mnist, spirals
 
 
@@ -26,10 +26,20 @@ def images(name: str, seed: int, n: int = 1000) -> Batch:
     return x[chosen], y[chosen]
 
 
+def digits(seed: int, size: int = 50) -> Loaders:
+    """800 digits in batches, and 200 for validation."""
+    return loaders(*images("digits", seed), size)
+
+
+def clothes(seed: int, size: int = 50) -> Loaders:
+    """800 pictures of clothes in batches, and 200 for validation."""
+    return loaders(*images("clothes", seed), size)
+
+
 def figures(seed: int, n: int = 400, size: int = 12, noise: float = 0.2) -> Batch:
-    """Crosses and circles (n, 3, size, size) in [0, 1], with labels 0 and 1 (n,)."""
+    """Crosses and circles (n, 3, size, size) in [0, 1], with labels 0.0 and 1.0 (n, 1)."""
     split = circle_and_cross(n, size, noise, seed)
-    return split.x_train, split.y_train
+    return split.x_train, split.y_train[:, None].float()
 
 
 def points(seed: int, n: int = 600, arms: int = 3) -> Batch:
@@ -47,7 +57,7 @@ def curve(seed: int, n: int = 600, features: int = 8) -> Batch:
     return x, (y - y.mean()) / y.std()
 
 
-def waves(seed: int, n: int = 600, steps: int = 20) -> Batch:
+def waves(seed: int, n: int = 600, steps: int = 12) -> Batch:
     """Noisy sines of four frequencies, from a random phase on: (n, steps, 1), with which of them it is (n,)."""
     random = torch.Generator().manual_seed(seed)
     y = torch.randint(4, (n,), generator=random)
@@ -56,6 +66,6 @@ def waves(seed: int, n: int = 600, steps: int = 20) -> Batch:
     return (x + 0.2 * torch.randn(n, steps, generator=random)).unsqueeze(-1), y
 
 
-def loaders(x: Tensor, y: Tensor, size: int = 50, held: int = 200) -> tuple[list[Batch], Batch]:
+def loaders(x: Tensor, y: Tensor, size: int = 50, held: int = 200) -> Loaders:
     """Batches of `size` examples, and the last `held` examples as validation data."""
     return list(zip(x[:-held].split(size), y[:-held].split(size), strict=True)), (x[-held:], y[-held:])
