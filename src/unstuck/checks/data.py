@@ -27,6 +27,9 @@ OFF_CENTRE = 5.0
 """Mean over standard deviation, both root mean square over features: the mean adds the square of this, 25, to the condition
 number (LeCun et al. 1991). Photographs in [0, 1] have about 2, Iris in cm 3.6, handwritten digits 0.7."""
 
+MOVED = 3.0
+"""Validation inputs three standard deviations away from those of training, or three times as wide, are other inputs."""
+
 IMBALANCED = 0.9
 """A share of one class at which naming it always has an error below that of many trained networks."""
 
@@ -128,7 +131,7 @@ def _validation_scale(program: Program) -> list[Finding]:
     (mean, std), (other_mean, other_std) = sizes
     if not std or not all(math.isfinite(v) for pair in sizes for v in pair):
         return []
-    if not (std / LARGE < other_std < LARGE * std) or abs(mean - other_mean) > LARGE * std:
+    if not (std / MOVED < other_std < MOVED * std) or abs(mean - other_mean) > MOVED * std:
         text = f"training inputs have mean {number(mean)} and standard deviation {number(std)}, those of the validation"
         text += f" {number(other_mean)} and {number(other_std)}: they are not scaled by the same numbers"
         return [found("inputs_not_scaled", "failure", text)]
@@ -154,7 +157,7 @@ def look_at_labels(program: Program, loss: Loss | None) -> list[Finding]:
             result.append(found("labels_wrong_shape", "failure", text))
     elif kind in ("sigmoid", "probabilities") or task.kind == "binary":
         low, high = float(joined.min()), float(joined.max())
-        several = not joined.is_floating_point() and high > 1
+        several = bool((joined == joined.round()).all()) and low >= 0 and len(joined.unique()) > 2
         bad_range = kind in ("sigmoid", "probabilities") and (low < 0 or high > 1) and not several
         text = f"labels go from {number(low)} to {number(high)}, and a loss for two classes expects 0 to 1"
         result.append(found("labels_out_of_range", "failure" if bad_range else "ok", text))

@@ -110,6 +110,8 @@ class Eye:
             self._product(call, out, inside)
             return
         if inside:
+            if "rnn" in call.name:
+                self._enter(call.args[0], inside, call.path)
             self.waiting = None
             return
         if call.name in NORMALISING:
@@ -125,20 +127,24 @@ class Eye:
         if call.name not in MOVING:
             self.waiting = None
 
+    def _enter(self, given: Tensor, inside: bool, path: str) -> None:
+        """Keep what reaches the first weights."""
+        if self.result.entry is None:
+            self.result.entry, self.result.entry_layer = given.detach().clone(), path
+
     def _product(self, call: Call, out: Tensor, inside: bool) -> None:
         given, weight = (call.args[i] for i in PRODUCTS[call.name])
         name, p = self.weights.get(weight.untyped_storage().data_ptr(), ("", None))
         if p is None and call.name == "mm":
             given, weight = weight, given
             name, p = self.weights.get(weight.untyped_storage().data_ptr(), ("", None))
+        self._enter(given, inside, call.path)
         self.result.cost += out.numel() * (weight[0].numel() if call.name == "convolution" else weight.shape[0])
         if p is None or p.ndim < 2 or inside:
             self.waiting = None
             return
         convolution = call.name == "convolution"
         self.channels_first = convolution
-        if self.result.entry is None:
-            self.result.entry, self.result.entry_layer = given.detach().clone(), name.rpartition(".")[0] or name
         fan_in = fans(p)[0] if convolution else weight.shape[0]
         o = out.detach().float()
         layer = Layer(

@@ -165,7 +165,7 @@ def _others_changed(x: Any, n: int, kept: int) -> Any:
     """The same example at its place, the others in another order and, where they are numbers, other ones."""
     others = torch.tensor([i for i in range(n) if i != kept])
     order = torch.arange(n)
-    order[others] = others.roll(1)
+    order[others] = others[0]  # not only in another order, which attention does not see
     fresh = cloned(x)
     for tensor in parts.tensors(fresh):
         with torch.no_grad():

@@ -273,7 +273,8 @@ def capacity(program: Program, seen: FirstPass) -> list[Finding]:
     widths = [program.model.get_parameter(layer.parameter).shape[0] for layer in seen.layers[:-1]]
     data = _held_out(program)
     matrices = sum(p.ndim > 1 for p in program.model.parameters())
-    if not seen.layers or (not widths and matrices > 1) or (widths and min(widths) > NARROW):
+    straight = _is_straight(program)
+    if not straight and (not seen.layers or (not widths and matrices > 1) or (widths and min(widths) > NARROW)):
         return [found(slug, "ok", f"the narrowest layer has {min(widths)} units")] if widths else []
     if isinstance(data, str) or not data[0][0].is_floating_point():
         return [missing(slug, "validation", data if isinstance(data, str) else "numbers as inputs")]
@@ -297,9 +298,21 @@ def capacity(program: Program, seen: FirstPass) -> list[Finding]:
     for lr in (3e-3, 3e-2):
         model, _ = train(program, (x, y), lr, steps)
         scores.append(_score(_answers(program, model, held_x), target(held_y)))
-    text = f"narrowest layer {min(widths) if widths else 0}; on held-out examples it reaches {number(max(scores))}, a perceptron"
+    size = "the network is linear" if straight else f"the narrowest layer has {min(widths) if widths else 0} units"
+    text = f"{size}; on held-out examples it reaches {number(max(scores))}, a perceptron"
     text += f" 64-64 on the same examples {number(wide_score)} (accuracy, or correlation)"
     return [found(slug, "failure" if wide_score > max(scores) + 0.15 else "ok", f"{text}; 0.15 more is no chance")]
+
+
+@torch.no_grad()
+def _is_straight(program: Program) -> bool:
+    """Whether outputs are a linear function of the inputs, and a constant."""
+    x = program.x
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        return False
+    model = program.bare().eval()
+    zero, one, two = (program.task.pick(program.output(model, k * x)).double() for k in (0.0, 1.0, 2.0))
+    return bool((two - 2 * one + zero).abs().max() < 1e-4 * (one - zero).abs().max())
 
 
 def _score(guesses: Tensor, truth: Tensor) -> float:

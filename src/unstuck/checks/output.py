@@ -106,7 +106,9 @@ def _single(program: Program, loss: Loss, end: Ending) -> Finding | None:
         return found("single_output", "failure", "a softmax over a single output is 1 whatever the input")
     values = y.unique()
     whole = not y.is_floating_point() or bool((y == y.round()).all())
-    if out.ndim > 1 and not y.is_floating_point() and loss.at(loss.random) == 0 == loss.at(10 * loss.random):
+    if out.ndim > 1 and loss.at(loss.random) == 0 == loss.at(10 * loss.random):
+        if y.is_floating_point() and not whole:
+            return found("loss_unfit", "failure", "the loss is exactly 0 whatever the output: it is one for several outputs")
         text = f"the network has 1 output, the labels have {len(values)} values: the loss is exactly 0 whatever the output"
         return found("single_output", "failure", text)
     if whole and len(values) > 2 and loss.kind in ("sigmoid", "probabilities"):
