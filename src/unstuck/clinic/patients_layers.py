@@ -63,7 +63,7 @@ def narrow_points(sick: bool, seed: int) -> Program:
 def few_clothes(sick: bool, seed: int) -> Program:
     x, y = images("clothes", seed, 1800)
     first = 1560 if sick else 0
-    return program(mlp((196, 200, 100, 10)), loaders(x[first:], y[first:], size=10), adam(3e-3))
+    return program(mlp((196, 200, 100, 10)), loaders(x[first:], y[first:], size=20), adam(3e-3))
 
 
 @case("nan_in_forward", "attention whose scores are -inf in the padding; a sequence is all padding", "-1e9")

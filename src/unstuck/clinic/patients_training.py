@@ -32,13 +32,6 @@ def deep_digits(sick: bool, seed: int) -> Program:
     return program(model, digits(seed), sgd(0.1))
 
 
-@case("weights_large", "N(0, 1) in four hidden layers of ReLUs", "He's start")
-def wide_clothes(sick: bool, seed: int) -> Program:
-    start = {"scheme": "normal", "scale": 1.0} if sick else {"scheme": "he"}
-    model = initialise(mlp((196, 100, 100, 100, 100, 10)), **start, seed=seed)
-    return program(model, clothes(seed), sgd(0.05))
-
-
 @case("inputs_collapse", "six gated blocks whose gates start half open", "batch normalisation")  # case C
 def gated_digits(sick: bool, seed: int) -> Program:
     model = initialise(gated_cnn((1, 12), 6, 10, norm=None if sick else "batch"), "he", seed=seed)
