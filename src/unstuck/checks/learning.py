@@ -157,11 +157,10 @@ def shuffled(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
         return [missing(slug, "validation", data)]
     (x, y), (held_x, held_y), target = data
     tried, best = [], 0.0
-    for name, guess in (
-        ("nearest neighbours", _neighbours),
-        ("a linear model", _linear),
-        ("the network of the trial", lambda *_: _answers(program, own.model, held_x)),
-    ):
+    guesses: list[tuple[str, Callable]] = [("nearest neighbours", _neighbours), ("a linear model", _linear)]
+    if program.validation:  # otherwise it has seen what is held out
+        guesses.append(("the network of the trial", lambda *_: _answers(program, own.model, held_x)))
+    for name, guess in guesses:
         z = _above_chance(guess(x, target(y), held_x), target(held_y))
         tried.append(f"{name} {number(z, 2)}")
         best = max(best, z)

@@ -89,8 +89,11 @@ def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bo
         return result
     scale, gradient = _scale(layers, seen, untrained, near), _gradient(layers, untrained, near)
     sigmoids = sum(a.kind == "sigmoid" for a in seen.activations)
-    if any(f.fault == "inputs_collapse" and f.verdict == "failure" for f in scale) and 2 * sigmoids < len(seen.activations):
-        gradient = [f for f in gradient if f.fault != "gradient_vanishes"]  # both fade for one reason
+    if any(f.fault == "inputs_collapse" and f.verdict == "failure" for f in scale):  # both fade for one reason
+        if 2 * sigmoids < len(seen.activations):
+            gradient = [f for f in gradient if f.fault != "gradient_vanishes"]
+        else:  # a sigmoid's slope is at most 1/4, whatever the weights
+            gradient = _gradient(layers, untrained, STUCK**2)
     return [*result, *scale, *gradient]
 
 
