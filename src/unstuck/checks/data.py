@@ -119,10 +119,10 @@ def look_at_scale(program: Program, seen: FirstPass, stuck: bool = False) -> lis
     text = f"means are {number(ratio)} times the standard deviations (root mean square); below {OFF_CENTRE:g} is well"
     bad = ratio > OFF_CENTRE * near and centre > 0.5
     result.append(found("inputs_not_centred", verdict if bad else "ok", text, where if bad else ""))
-    return [*result, *_validation_scale(program)]
+    return result
 
 
-def _validation_scale(program: Program) -> list[Finding]:
+def look_at_validation(program: Program) -> list[Finding]:
     """Validation inputs that were not scaled as the training inputs were."""
     here, there = pooled([x for x, _ in program.batches]), pooled([x for x, _ in program.validation])
     if here is None or there is None or not here.is_floating_point() or here.shape[1:] != there.shape[1:]:

@@ -16,7 +16,7 @@ from unstuck.checks import data, layers, learning, loop, numbers, output, start,
 from unstuck.checks.behaviour import Loss, ending, loss_of
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.from_record import read
-from unstuck.checks.program import Program, batches_of, untouched
+from unstuck.checks.program import Program, batches_of, is_pair, untouched
 from unstuck.checks.report import VERDICTS, Finding, Report, found
 from unstuck.record import Record
 
@@ -25,14 +25,14 @@ ORDER = (
     *("single_output", "softmax_before_loss", "sigmoid_before_loss", "sigmoid_missing", "relu_at_output"),
     *("loss_unfit", "labels_wrong_shape", "squashed_output"),
     *("half_overflow", "nan_in_loss", "nan_in_forward", "nan_in_backward"),
-    *("examples_mixed", "parameters_frozen", "parameters_missing", "no_step"),
+    *("examples_mixed", "parameters_frozen", "parameters_missing", "half_underflow", "no_step"),
     *("gradients_not_zeroed", "batchnorm_mode", "dropout_mode", "inputs_constant"),
     *("inputs_not_scaled", "inputs_not_centred", "targets_not_scaled", "loss_summed"),
     *("weights_zero", "weights_equal", "weights_small", "weights_large", "units_dead_at_start"),
-    *("half_underflow", "updates_rounded", "momentum_out_of_range", "adam_eps", "weight_decay_strong", "clipping_always"),
-    *("gradient_vanishes", "inputs_collapse", "gradient_explodes", "units_saturated"),
-    *("parameters_unused", "first_loss_high", "units_killed", "diverges", "lr_large", "lr_small"),
-    *("labels_shuffled", "labels_imbalanced", "dropout_strong", "capacity_small", "batchnorm_drift", "overfitting"),
+    *("updates_rounded", "momentum_out_of_range", "adam_eps", "weight_decay_strong", "clipping_always"),
+    *("units_saturated", "gradient_vanishes", "inputs_collapse", "gradient_explodes"),
+    *("parameters_unused", "first_loss_high", "dropout_strong", "units_killed", "diverges", "lr_large", "lr_small"),
+    *("labels_shuffled", "labels_imbalanced", "capacity_small", "batchnorm_drift", "overfitting"),
     *("cannot_overfit", "bias_before_norm"),
 )
 """Causes before what follows from them."""
@@ -40,6 +40,8 @@ ORDER = (
 AILING = ("first_loss_high", "units_saturated", "units_killed", "diverges", "lr_large", "lr_small", "cannot_overfit")
 BROKEN = (*AILING, "gradient_explodes", "gradient_vanishes", "capacity_small", "overfitting", "batchnorm_drift")
 WEAK = (*AILING, "gradient_vanishes", "inputs_collapse", "adam_eps", "no_step", "capacity_small")
+
+ROOTS = tuple(slug for slug in ORDER if slug not in AILING)
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "weights_not_finite": ORDER[1:],
@@ -76,14 +78,15 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "units_dead_at_start": ("inputs_collapse", *BROKEN),
     "inputs_collapse": BROKEN,
     "gradient_vanishes": ("inputs_collapse", "adam_eps", *BROKEN),
-    "units_saturated": ("gradient_vanishes", *AILING),
-    "half_underflow": ("updates_rounded", *BROKEN),
+    "units_saturated": ("gradient_vanishes", "inputs_collapse", *AILING),
+    "half_underflow": ("updates_rounded", "no_step", *BROKEN),
     "updates_rounded": ("lr_small",),
     "momentum_out_of_range": AILING,
     "adam_eps": AILING,
     "weight_decay_strong": AILING,
     "clipping_always": AILING,
-    "first_loss_high": ("units_saturated",),
+    "first_loss_high": ("units_saturated", "units_killed"),
+    "dropout_strong": AILING,
     "units_killed": ("lr_large", "cannot_overfit"),
     "diverges": ("units_killed", "lr_large", "overfitting"),
     "lr_large": ("overfitting", "labels_imbalanced"),
@@ -146,7 +149,7 @@ def diagnose(
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"device: expected the name of one, such as 'cpu', got {short(device)} ({error})") from error
     with untouched(model, optimizer):
-        batches = batches_of("batch", batch)
+        whole_data, batches = not is_pair(batch), batches_of("batch", batch)
         held = None if validation is None else batches_of("validation", validation)
         program = Program(
             model,
@@ -158,6 +161,7 @@ def diagnose(
             steps=steps,
             seed=seed,
             device=device,
+            whole=whole_data,
         )
         return Examination(program, record).report()
 
@@ -223,6 +227,7 @@ class Examination:
         self.attempt(output.first_loss, program, loss, seen)
         self.attempt(wiring.judge, program, seen)
         self.attempt(data.look_at_scale, program, seen)
+        self.attempt(data.look_at_validation, program)
         chance = math.nan if loss is None else loss.chance
         self.untrained = not (math.isfinite(chance) and seen.loss < 0.7 * chance)
         self.attempt(start.look_at_signal, program, seen, self.untrained)
@@ -282,17 +287,20 @@ class Examination:
         self.curve = own.losses
         if own.gone() >= training.LEARNED:  # its learning rate was chosen for it
             self.findings = [f for f in self.findings if (f.fault, f.verdict) != ("loss_summed", "failure")]
-        if own.gone() < 0.1 and not self.failed() and self.untrained:
+        if own.gone() < training.LEARNED and self.untrained and not self.failed("units_killed", *ROOTS):
             self.attempt(data.look_at_scale, program, self.seen, True)
             self.attempt(start.look_at_signal, program, self.seen, True, True)
         self.attempt(layers.drift, program, own, steps)
         self.attempt(learning.imbalance, program, own)
         self.attempt(learning.overfitting, program, own)
+        others = {f.fault for f in self.findings if f.verdict == "failure"} - {"overfitting", "labels_imbalanced"}
+        if others:
+            return
+        self.attempt(learning.shuffled, program, self.seen, own)
         if self.failed():
             return
         self.attempt(learning.judge_overfit, program, loss, steps)
-        self.attempt(learning.shuffled, program, self.seen, own)
-        self.attempt(learning.capacity, program, self.seen)
+        self.attempt(learning.capacity, program, self.seen, own)
 
 
 def ordered(findings: list[Finding]) -> list[Finding]:

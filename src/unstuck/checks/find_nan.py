@@ -21,6 +21,7 @@ FILLING |= {"masked_scatter", "index_put_", "index_put", "index_fill_", "lift_fr
 """Operations that put a constant in place: -inf as the mask of a softmax is no fault by itself."""
 EMPTY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_"}
 
+OVERFLOWS = "Its numbers are float16, of which the largest is 65,504"
 FAULT_OF = {"forward": "nan_in_forward", "loss": "nan_in_loss", "backward": "nan_in_backward"}
 
 Where = Literal["nowhere", "data", "weights", "forward", "loss", "backward"]
@@ -36,6 +37,7 @@ class NonFinite:
         operation: PyTorch's name of it, "log"; of the backward pass autograd's, "SqrtBackward0".
         value: "NaN" or "infinite".
         detail: what came in.
+        half: whether it is infinite in float16, whose largest number is 65,504.
     """
 
     where: Where
@@ -43,6 +45,7 @@ class NonFinite:
     operation: str = ""
     value: str = ""
     detail: str = ""
+    half: bool = False
 
     def __bool__(self) -> bool:
         return self.where != "nowhere"
@@ -178,7 +181,9 @@ class Trail:
             return NonFinite("forward", "", "an operation that could not be followed", _kind(tensor))
         step = self._first(self.made[id(tensor)][1])
         where: Where = "loss" if step.in_loss else "forward"
-        return NonFinite(where, step.call.path, step.call.name, "NaN" if step.has_nan else "infinite", step.detail)
+        half = any(t.dtype == torch.float16 for t in parts.tensors(step.call.output)) and not step.has_nan
+        value = "NaN" if step.has_nan else "infinite"
+        return NonFinite(where, step.call.path, step.call.name, value, step.detail, half)
 
     def _first(self, step: Step) -> Step:
         while True:
@@ -195,7 +200,7 @@ def _from_mask(step: Step) -> bool:
 
 def _backward(loss: Tensor, watching: Operations) -> NonFinite:
     """The first node of autograd's graph that makes what is not finite of finite gradients."""
-    first: list[tuple[Node, str]] = []
+    first: list[tuple[Node, str, bool]] = []
     handles = []
 
     def look(node: Node, made: Any, given: Any) -> None:
@@ -204,7 +209,7 @@ def _backward(loss: Tensor, watching: Operations) -> NonFinite:
 
         culprit = bad(made)
         if not first and culprit is not None and bad(given) is None:
-            first.append((node, _kind(culprit)))
+            first.append((node, _kind(culprit), culprit.dtype == torch.float16))
 
     for node in _nodes(loss):
         handles.append(node.register_hook(lambda made, given, node=node: look(node, made, given)))
@@ -215,8 +220,8 @@ def _backward(loss: Tensor, watching: Operations) -> NonFinite:
             handle.remove()
     if not first:
         return NonFinite("nowhere")
-    node, value = first[0]
-    return NonFinite("backward", watching.module_of(private.number(node)) or "", node.name(), value)
+    node, value, half = first[0]
+    return NonFinite("backward", watching.module_of(private.number(node)) or "", node.name(), value, half=half)
 
 
 def _nodes(loss: Tensor) -> list[Node]:

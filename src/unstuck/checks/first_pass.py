@@ -61,6 +61,7 @@ class Activation:
     dead: float
     saturated: float
     behind: int
+    units: int
 
 
 @dataclass
@@ -102,7 +103,7 @@ class Eye:
         if out.dtype in (torch.float16, torch.bfloat16):
             result.half.add(out.dtype)
         if call.name in DROPPING:
-            arguments = [a for a in call.args[1:] if isinstance(a, float)]
+            arguments = [a for a in call.args[1:] if isinstance(a, int | float) and not isinstance(a, bool)]
             p = arguments[0] if arguments else math.nan
             result.dropped.append((call.path, 1 - p if call.name.startswith("bernoulli") else p))
         inside = any(call.path == name or call.path.startswith(f"{name}.") for name in self.gated)
@@ -168,7 +169,7 @@ class Eye:
         saturated = measure.saturated_fraction(signal)
         name = call.path or f"{call.name.rstrip('_')} behind {self.result.layers[-1].name if self.result.layers else 'the input'}"
         self.result.activations.append(
-            Activation(name, call.name.rstrip("_"), a.numel() // a.shape[axis], dead, 0.0 if saturated is None else float(saturated), len(self.result.layers))
+            Activation(name, call.name.rstrip("_"), a.numel() // a.shape[axis], dead, 0.0 if saturated is None else float(saturated), len(self.result.layers), a.shape[axis])
         )
 
 
@@ -179,14 +180,15 @@ def look(program: Program, model: nn.Module | None = None, *, training: bool = T
     if not training:
         model.eval()
     result = FirstPass()
+    x, y = program.sample
     eye = Eye(model, result, len(program.y) if isinstance(program.y, Tensor) else 1)
     program.seeded()
     with torch.enable_grad():
         with Operations(eye.see).watching(model):
-            result.output = program.output(model, program.x)
+            result.output = program.output(model, x)
         if not backward:
             return result
-        loss = program.loss(result.output, program.y)
+        loss = program.loss(result.output, y)
         loss = loss if loss.ndim == 0 else loss.mean()
         result.loss = loss.detach().float().item()
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}

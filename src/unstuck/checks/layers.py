@@ -38,7 +38,8 @@ def _dropout(program: Program, seen: FirstPass, still: FirstPass) -> list[Findin
     verdict = "failure" if still.dropped else "ok"
     text = f"in evaluation mode {where} still drops at random" if still.dropped else "dropout is off in evaluation mode"
     result.append(found("dropout_mode", verdict, text, where))
-    path, p = max(seen.dropped, key=lambda each: (each[1] == each[1], each[1])) if seen.dropped else ("", 0.0)
+    known = [each for each in seen.dropped if each[1] == each[1]]
+    path, p = max(known, key=lambda each: each[1]) if known else ("", 0.0)
     text = f"probability {p:g}: noise of {number(p / max(1 - p, 1e-9))} times the signal's square; above 2 it drowns it"
     result.append(found("dropout_strong", "failure" if p > DROPPED else "ok", text, path if p > DROPPED else ""))
     last = _last_module(program)
@@ -136,7 +137,8 @@ def _without_dropout(model: nn.Module) -> nn.Module:
 def _mixed(program: Program, still: FirstPass) -> list[Finding]:
     """Whether an output depends on another example's input, in evaluation mode, where batch norm does not mix."""
     slug, model = "examples_mixed", program.bare().eval()
-    tensors = [t for t in parts.tensors(program.x) if t.ndim]
+    x, _ = program.sample
+    tensors = [t for t in parts.tensors(x) if t.ndim]
     out = program.task.pick(still.output)
     n = len(tensors[0]) if tensors else 0
     if n < 2 or any(len(t) != n for t in tensors) or out.ndim < 1 or len(out) != n:
@@ -145,13 +147,13 @@ def _mixed(program: Program, still: FirstPass) -> list[Finding]:
         return []
     with torch.no_grad():
         program.seeded()
-        before = program.task.pick(program.output(model, program.x)).float()
+        before = program.task.pick(program.output(model, x)).float()
         program.seeded()
-        again = program.task.pick(program.output(model, program.x)).float()
+        again = program.task.pick(program.output(model, x)).float()
         changed = []
         for kept in (0, n - 1):  # a recurrent net that takes examples for steps lets only the later ones see the others
             program.seeded()
-            after = program.task.pick(program.output(model, _others_changed(program.x, n, kept))).float()
+            after = program.task.pick(program.output(model, _others_changed(x, n, kept))).float()
             changed.append(float((after[kept] - before[kept]).abs().max()))
     if not torch.isfinite(before).all() or not torch.equal(before, again):
         return [found(slug, "inconclusive", "outputs are not finite, or differ from call to call")]

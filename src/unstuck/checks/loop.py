@@ -12,11 +12,14 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from unstuck.checks.first_pass import FirstPass
+from unstuck.checks.operations import Call, Operations
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, missing
 from unstuck.claims import number
 from unstuck.probes.drift import BATCH_NORMS
 
+LOST = 0.3
+"""A share of gradients, or of updates, that is lost: rounding to the nearest loses next to none of healthy ones."""
 REPEATS = 8
 """Calls of the step within which a step that accumulates gradients over several batches has made two updates."""
 
@@ -89,7 +92,7 @@ def judge(program: Program, first: FirstPass) -> list[Finding]:
     except Exception as error:
         text = f"the training step raises {type(error).__name__}: {error}"
         return [found(slug, "inconclusive", text) for slug in slugs]
-    return [_zeroed(still[0]), *_moves(program, moving, first), *_modes(program, still[0])]
+    return [_zeroed(still[0]), *_underflow(program, still, first), *_moves(program, moving, first), *_modes(program, still[0])]
 
 
 def _run(program: Program, scale: float) -> tuple[Seen, nn.Module, bool]:
@@ -131,6 +134,31 @@ def _zeroed(seen: Seen) -> Finding:
     # what is there more is just what was left over, whether it was clipped or not
     bad = float((more - left).norm()) < 0.02 * float(size)
     return found(slug, "failure" if bad else "ok", text)
+
+
+def _underflow(program: Program, still: tuple[Seen, nn.Module, bool], first: FirstPass) -> list[Finding]:
+    """Gradients that are 0 in the step, which computes in float16, and not where the loss is computed plainly."""
+    seen, model, _ = still
+    lost = live = 0
+    for name, p in model.named_parameters():
+        plain, own = first.gradients.get(name), seen.arrived[0].get(id(p)) if seen.arrived else None
+        if plain is not None and own is not None:
+            lost += int(((own == 0) & (plain != 0)).sum())
+            live += int((plain != 0).sum())
+    if not live or lost < LOST * live:
+        return []
+    kinds: set[torch.dtype] = set()
+
+    def see(call: Call) -> None:
+        kinds.update(t.dtype for t in call.tensors())
+
+    model, optimizer = program.fresh(scale=0.0)
+    with Operations(see).watching(model):
+        program.step(model, optimizer, program.batches[0])
+    if torch.float16 not in kinds:
+        return []
+    text = f"{100 * lost / live:.0f} % of the gradients are 0 in the step, which computes in float16, and not in float32"
+    return [found("half_underflow", "failure", f"{text}; above {100 * LOST:.0f} % they matter")]
 
 
 def _moves(program: Program, moving: tuple[Seen, nn.Module, bool], first: FirstPass) -> list[Finding]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unstuck.checks.find_nan import FAULT_OF, NonFinite, locate
+from unstuck.checks.find_nan import FAULT_OF, OVERFLOWS, NonFinite, locate
 from unstuck.checks.first_pass import FirstPass, look
+from unstuck.checks.loop import LOST
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found
 from unstuck.claims import number
 
 HALF = (torch.float16, torch.bfloat16)
-LOST = 0.3
-"""A share of gradients, or of updates, that is lost: rounding to the nearest loses next to none of healthy ones."""
 
 
 def judge(program: Program) -> tuple[list[Finding], NonFinite]:
@@ -26,9 +25,8 @@ def judge(program: Program) -> tuple[list[Finding], NonFinite]:
     slug = FAULT_OF.get(result.where)
     findings = [found(name, "ok", "finite") for name in FAULT_OF.values() if name != slug]
     if slug:
-        half = _in_half(program)
-        if half and not _in_float(program):
-            text = f"{result} In float32 all is finite"
+        if result.half or (_in_half(program) and not _in_float(program)):
+            text = f"{result} {OVERFLOWS}"
             return [found("half_overflow", "failure", text, result.layer)], result
         findings.append(found(slug, "failure", str(result), result.layer))
     return findings, result

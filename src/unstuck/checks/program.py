@@ -25,6 +25,8 @@ from unstuck.arguments import instance, short
 from unstuck.checks.task import Task
 
 MOST_BATCHES = 50
+ENOUGH = 32
+"""Examples in which a difference between them is seen."""
 Batch = tuple[Any, Any]
 
 
@@ -34,7 +36,7 @@ def batches_of(name: str, given: Any) -> list[Batch]:
     Raises TypeError or ValueError, naming the argument, for anything else.
     """
     expected = "(x, y) with torch tensors, or an iterable of such pairs"
-    if _is_pair(given):
+    if is_pair(given):
         return [tuple(given)]
     if isinstance(given, Tensor | str | bytes | Mapping | nn.Module) or not isinstance(given, Iterable):
         raise TypeError(f"{name}: expected {expected}, got {short(given)}")
@@ -42,12 +44,12 @@ def batches_of(name: str, given: Any) -> list[Batch]:
     if not found:
         raise ValueError(f"{name}: expected {expected}, got nothing")
     for pair in found:
-        if not _is_pair(pair):
+        if not is_pair(pair):
             raise TypeError(f"{name}: expected {expected}, got {short(pair)} among them")
     return [tuple(pair) for pair in found]
 
 
-def _is_pair(value: Any) -> bool:
+def is_pair(value: Any) -> bool:
     """Whether it is one batch: a list of two batches is none."""
     if not isinstance(value, tuple | list) or len(value) != 2 or any(next(parts.tensors(v), None) is None for v in value):
         return False
@@ -167,6 +169,7 @@ class Program:
         steps: int = 100,
         seed: int = 0,
         device: torch.device | None = None,
+        whole: bool = True,
     ) -> None:
         self.pair = copied(model, optimizer)
         if device is not None:
@@ -174,10 +177,9 @@ class Program:
         self.batches = [(on_device(x, device), on_device(y, device)) for x, y in batches]
         self.validation = [(on_device(x, device), on_device(y, device)) for x, y in validation or ()]
         self.given_loss, self.train_step, self.steps, self.seed = loss_fn, train_step, steps, seed
+        self.whole = whole  # whether the batches are all the training data
         if isinstance(loss_fn, nn.Module):
             self.given_loss = copied(loss_fn, None)[0]
-        if not self.pair[0].training:  # handed over after an evaluation
-            self.pair[0].train()
 
     @property
     def model(self) -> nn.Module:
@@ -197,6 +199,21 @@ class Program:
     def y(self) -> Any:
         return self.batches[0][1]
 
+    @cached_property
+    def sample(self) -> Batch:
+        """The first batch, and where it is small the next ones with it: a single example differs from none."""
+        x, y = self.batches[0]
+        if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not y.ndim or len(x) != len(y):
+            return x, y
+        chosen, count = [], 0
+        for pair in self.batches:
+            fits = isinstance(pair[0], Tensor) and pair[0].shape[1:] == x.shape[1:] and pair[1].shape[1:] == y.shape[1:]
+            if count >= ENOUGH or not fits:
+                break
+            chosen.append(pair)
+            count += len(pair[0])
+        return torch.cat([a for a, _ in chosen]), torch.cat([b for _, b in chosen])
+
     def seeded(self, extra: int = 0) -> None:
         """Start all random numbers again."""
         torch.manual_seed(self.seed + extra)
@@ -209,6 +226,8 @@ class Program:
         `scale` multiplies every learning rate; other settings replace those of all groups.
         """
         model, optimizer = copied(*self.pair)
+        if self.train_step is None and not model.training:  # handed over after an evaluation
+            model.train()
         if optimizer is None:
             trained = [p for p in model.parameters() if p.requires_grad]
             optimizer = torch.optim.Adam(trained or [torch.zeros(1, requires_grad=True)], lr=1e-3)
@@ -224,14 +243,17 @@ class Program:
         """The same program with one batch, and perhaps with another model in its place."""
         one = Program.__new__(Program)
         one.__dict__.update(self.__dict__, batches=[batch])
-        one.__dict__.pop("task", None)
+        for kept in ("task", "sample"):
+            one.__dict__.pop(kept, None)
         if model is not None:
             one.pair = (model, None)
         return one
 
     def bare(self) -> nn.Module:
-        """A copy of the model to be run."""
+        """A copy of the model to be run, in training mode."""
         model = copied(self.model, None)[0]
+        if not model.training:
+            model.train()
         for p in model.parameters():
             p.grad = None
         return model

@@ -16,6 +16,9 @@ FADED = 1e-3
 """The difference between examples at the last layer over that at the first. He's start keeps it at 1 at any depth, PyTorch's
 own divides by about 2.4 a layer: by 80 after five. Below 1/1000 the gradient of the lower layers is as small."""
 
+COLLAPSED = 0.01
+"""Difference between examples over the size of the last layer's outputs: the cosine of any two is then above 0.9999."""
+
 GAIN_SMALL, GAIN_LARGE = 0.3, 2.5
 """Root mean square weight times sqrt(fan-in). PyTorch's own start has 0.58, LeCun's and Xavier's 1, He's 1.41, and SELU,
 tanh and orthogonal starts lie between: healthy starts have 0.5 to 1.7."""
@@ -75,7 +78,7 @@ def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bo
     near = STUCK if stuck else 1.0
     layers = [layer for layer in seen.layers if math.isfinite(layer.size)]
     result = [*_units(seen, untrained, near)]
-    for name, p in program.model.named_parameters():
+    for name, p in program.model.named_parameters() if stuck else ():
         g = seen.gradients.get(name)
         ratio = float(g.float().norm() / p.float().norm()) if g is not None and p.ndim > 1 and p.any() else 0.0
         if ratio > STEEP and abs(seen.loss) < STEEP:
@@ -84,7 +87,14 @@ def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bo
             break
     if len(layers) < 2:
         return result
-    return [*result, *_scale(layers, seen, untrained, near), *_gradient(layers, untrained, near)]
+    scale, gradient = _scale(layers, seen, untrained, near), _gradient(layers, untrained, near)
+    sigmoids = sum(a.kind == "sigmoid" for a in seen.activations)
+    if any(f.fault == "inputs_collapse" and f.verdict == "failure" for f in scale):  # both fade for one reason
+        if 2 * sigmoids < len(seen.activations):
+            gradient = [f for f in gradient if f.fault != "gradient_vanishes"]
+        else:  # a sigmoid's slope is at most 1/4, whatever the weights
+            gradient = _gradient(layers, untrained, STUCK**2)
+    return [*result, *scale, *gradient]
 
 
 def _scale(layers: list[Layer], seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
@@ -94,21 +104,23 @@ def _scale(layers: list[Layer], seen: FirstPass, untrained: bool, near: float) -
     hidden = layers[:-1]
     limit = FADED * near
     faded = last.spread < limit * max(first.given, 1e-30)
-    kept = last.size > 10 * last.spread
     result: dict[str, Finding] = {}
     fell = (
         f"the difference between examples is {number(first.spread)} behind {first.name} and"
         f" {number(last.spread)} behind {last.name}, {number(last.spread / max(first.given, 1e-30), 2)} of the inputs'"
     )
     small = [layer for layer in layers if layer.gain < GAIN_SMALL and not layer.normalised and layer.gain > 0]
-    if untrained and faded and len(small) >= 0.5 * len(layers):
+    mostly_small = len(small) >= 0.5 * len(layers)
+    if untrained and faded and mostly_small:
         text = f"{fell}; {gain_text}"
         result["weights_small"] = found("weights_small", "failure", text, small[0].name)
-    if untrained and faded and kept and len(layers) > 2 and last.spread < limit * first.spread:
-        text = f"{fell}, {number(last.spread / last.size, 2)} of its size; it ought to stay above {limit:g}"
+    alike = last.spread < COLLAPSED * last.size and last.spread < STUCK * FADED * 2 * first.given
+    if untrained and (alike or (faded and last.spread < limit * first.spread)) and not mostly_small and len(layers) > 2:
+        text = f"{fell}, {number(last.spread / max(last.size, 1e-30), 2)} of their size; it ought to stay above {COLLAPSED:g}"
         result["inputs_collapse"] = found("inputs_collapse", "failure", text, last.name)
     large = [layer for layer in hidden if layer.gain > GAIN_LARGE and not layer.normalised]
-    grown = last.size > 10 * max(first.given, 1.0) or any(a.saturated > SATURATED for a in seen.activations)
+    saturated = any(a.saturated > SATURATED for a in seen.activations)
+    grown = last.size > 10 * max(first.given, 1.0) or (saturated and len(large) > 1)
     if untrained and large and grown:
         text = f"{gain_text}; the signal is {number(first.given)} at the input and {number(last.size)} behind {last.name}"
         result["weights_large"] = found("weights_large", "failure", text, large[0].name)
@@ -148,9 +160,12 @@ def _units(seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
     ):
         if not those:
             continue
-        worst = max(those, key=lambda a: getattr(a, attribute))
+        worst = max(those, key=lambda a: getattr(a, attribute) - (0 if attribute == "saturated" else a.units**-0.5))
         value = getattr(worst, attribute)
-        limit = limit if near == 1 else 0.6 * limit
+        if attribute == "dead":  # where all inputs have one sign, half of H units stay silent, more by chance
+            limit += 1 / math.sqrt(worst.units)
+        elif near > 1:
+            limit *= 0.6
         bad = value > limit and (untrained or value > 0.9)
         text = f"{100 * value:.0f} % of {worst.name}; more than {100 * limit:.0f} % is no chance"
         result.append(found(slug, "failure" if bad else "ok", text, worst.name if bad else ""))

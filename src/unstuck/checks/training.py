@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unstuck.checks.behaviour import Loss
-from unstuck.checks.find_nan import FAULT_OF, locate
+from unstuck.checks.find_nan import FAULT_OF, OVERFLOWS, locate
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.loop import Recorder
 from unstuck.checks.program import Program
@@ -180,6 +180,8 @@ def _clipping(program: Program, own: Trial) -> list[Finding]:
         return [missing("clipping_always", "train_step")] if program.train_step is None else []
     ratios = sorted(own.clipped)
     middle, often = ratios[len(ratios) // 2], sum(r < 0.999 for r in ratios) / len(ratios)
+    if ratios[-1] - ratios[0] < 1e-3 * ratios[-1] and len(ratios) > 2:  # a scaled loss, whose gradient is scaled back
+        often = 0.0
     text = f"{100 * often:.0f} % of {len(ratios)} gradients were clipped, the middle one to {number(middle, 2)} of its norm"
     bad = often > 0.9 and middle < 0.1
     return [found("clipping_always", "failure" if bad else "ok", f"{text}; to less than 0.1 it sets the step alone")]
@@ -244,16 +246,25 @@ def _rates(program: Program, own: Trial, chance: float, steps: int, seen: FirstP
 
 def _born(program: Program, step: int) -> Finding | None:
     """Where a value that is not finite arises in the trial, if it is none of numbers that have grown too large."""
-    model, optimizer = program.fresh()
-    program.seeded()
-    for i in range(step):
-        program.step(model, optimizer, program.batches[i % len(program.batches)])
+    while True:  # the last step before it may have left weights that are not finite
+        model, optimizer = program.fresh()
+        program.seeded()
+        for i in range(step):
+            program.step(model, optimizer, program.batches[i % len(program.batches)])
+        if all(bool(p.isfinite().all()) for p in model.parameters()) or not step:
+            break
+        step -= 1
     if any(float(p.detach().abs().max()) > TAME for p in model.parameters() if p.numel()):
         return None
     one = program.at(program.batches[step % len(program.batches)], model)
     origin = locate(one)
     kind = origin.operation.removesuffix("0").removesuffix("Backward").lower().strip("_")
-    if origin.where not in FAULT_OF or kind not in RISKY:
+    if origin.where not in FAULT_OF:
+        return None
+    if origin.half:
+        text = f"after {step} steps of the trial: {origin} {OVERFLOWS}"
+        return found("half_overflow", "failure", text, origin.layer)
+    if kind not in RISKY:
         return None
     return found(FAULT_OF[origin.where], "failure", f"after {step} steps of the trial: {origin}", origin.layer)
 
@@ -312,9 +323,11 @@ def _killed(program: Program, before: FirstPass, own: Trial) -> list[Finding]:
     if not all(bool(p.isfinite().all()) for p in own.model.parameters()):
         return []
     after = {a.name: a for a in look(program, own.model, backward=False).activations}
+    blocked = own.gone() < LEARNED and not _flows(program, own)
     for was in before.activations:
         now = after.get(was.name)
-        if now is not None and was.examples >= 16 and now.dead > DEAD and now.dead - was.dead > 0.3:
+        limit = DEAD + (0 if blocked else was.units**-0.5)  # few units of a branch may die without harm
+        if now is not None and was.examples >= 16 and now.dead > limit and now.dead - was.dead > 0.3:
             text = f"{100 * was.dead:.0f} % of {was.name} fired on no example before the trial, {100 * now.dead:.0f} % after"
             text += f" {len(own.losses)} steps; more than {100 * DEAD:.0f} % is no chance"
             return [found("units_killed", "failure", text, was.name)]
