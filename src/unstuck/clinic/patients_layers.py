@@ -52,10 +52,10 @@ def ordered_waves(sick: bool, seed: int) -> Program:
     return program(Recurrent(4, batch_first=not sick), loaders(*waves(seed)), adam(1e-2))
 
 
-@case("capacity_small", "two hidden units for three spirals", "64")
+@case("capacity_small", "layers of two tanh units for three spirals", "64")
 def narrow_points(sick: bool, seed: int) -> Program:
     hidden = 2 if sick else 64
-    model = initialise(mlp((2, hidden, hidden, 3)), "he", seed=seed)
+    model = initialise(mlp((2, hidden, hidden, 3), "tanh"), "xavier", seed=seed)
     return program(model, loaders(*points(seed)), adam(1e-2))
 
 
