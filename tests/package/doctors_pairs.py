@@ -1,4 +1,5 @@
-"""Pairs of a sick program and its cure, as keyword arguments of `diagnose`: `PAIRS[name] = (fault, build(sick, seed))`."""
+"""Pairs of a sick program and its cure, as keyword arguments of `diagnose`: `PAIRS[name] = (fault, build(sick,
+seed))`."""
 
 import math
 from functools import cache
@@ -88,7 +89,13 @@ def step_of(loss_fn, before=lambda m: m.train(), zero=True, backward=True, step=
 
 def program(model, data, loss_fn=F.cross_entropy, optimizer=None, lr=3e-3, train_step=None):
     made = optimizer(model.parameters()) if optimizer else torch.optim.Adam(model.parameters(), lr)
-    return {"model": model, "loss_fn": loss_fn, "optimizer": made, "train_step": train_step or step_of(loss_fn), **data}
+    return {
+        "model": model,
+        "loss_fn": loss_fn,
+        "optimizer": made,
+        "train_step": train_step or step_of(loss_fn),
+        **data,
+    }
 
 
 def build(name, sick, seed):
@@ -287,7 +294,9 @@ def sigmoid_behind_a_regression(sick):
 
 @pair("single_output")
 def one_unit_for_ten(sick):
-    return program(Net(k=1 if sick else 10), images(), lambda o, y: F.cross_entropy(o, y if o.shape[1] > 1 else y * 0))
+    return program(
+        Net(k=1 if sick else 10), images(), lambda o, y: F.cross_entropy(o, y if o.shape[1] > 1 else y * 0)
+    )
 
 
 @pair("single_output")
@@ -666,7 +675,9 @@ def bfloat16_weights(sick):
 
 @pair("sigmoid_before_loss")
 def transformer_with_a_sigmoid(sick):
-    model = nn.Sequential(small_transformer((1, 14, 14), 10, patch=7, width=16), nn.Sigmoid() if sick else nn.Identity())
+    model = nn.Sequential(
+        small_transformer((1, 14, 14), 10, patch=7, width=16), nn.Sigmoid() if sick else nn.Identity()
+    )
     data = images()
     data["batch"] = [(x, F.one_hot(y, 10).float()) for x, y in data["batch"]]
     data["validation"] = None

@@ -1,7 +1,7 @@
 """`python -m unstuck.checks FILE --model NAME --batch NAME`: the report on a program that is no notebook.
 
-FILE is run as a module called "examined", so that what stands behind `if __name__ == "__main__":` does not train; NAME is
-what is called so in it. Ends with 1 where something was found.
+FILE is run as a module called "examined", so that what stands behind `if __name__ == "__main__":` does not train;
+NAME is what is called so in it. Ends with 1 where something was found.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True, help="its name in the file")
     parser.add_argument("--batch", required=True, help="(x, y), or batches of them")
     for name in NAMES:
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=f"the name of what diagnose takes as {name}")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", dest=name, help=f"the name of what diagnose takes as {name}"
+        )
     parser.add_argument("--steps", type=int, default=100, help="of the trial training")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -28,7 +27,18 @@ PASSED = {
 }
 """Nodes of autograd's graph that move values and do not change them."""
 
-STRAIGHT = {"Addmm", "Mm", "Bmm", "Baddbmm", "Linear", "MkldnnLinear", "Convolution", "MkldnnConvolution", "Addmv", "Mv"}
+STRAIGHT = {
+    "Addmm",
+    "Mm",
+    "Bmm",
+    "Baddbmm",
+    "Linear",
+    "MkldnnLinear",
+    "Convolution",
+    "MkldnnConvolution",
+    "Addmv",
+    "Mv",
+}
 ENDS: dict[str, Ending] = {
     "Softmax": "softmax",
     "LogSoftmax": "log_softmax",
@@ -83,9 +93,16 @@ class Loss:
                 return "sigmoid"
             if several and zero == 0 and _close(self.at(2 * r), 2 * here) and here != 0:
                 return "log-probabilities"
-            right = self.task.right(self.y, 1.0) if self.task.kind != "binary" else self.y.to(r.dtype).reshape(r.shape)
+            right = (
+                self.task.right(self.y, 1.0) if self.task.kind != "binary" else self.y.to(r.dtype).reshape(r.shape)
+            )
             best = math.nan if right is None else self.at(right)
-            if math.isfinite(best) and abs(best) < 1e-6 * abs(here) and self.at(right + 1) > 1e-3 * abs(here):
+            if (
+                right is not None
+                and math.isfinite(best)
+                and abs(best) < 1e-6 * abs(here)
+                and self.at(right + 1) > 1e-3 * abs(here)
+            ):
                 return "distance"
             if several and self.bounded is not None:
                 return "softmax"
@@ -99,7 +116,8 @@ class Loss:
         """The loss at outputs that are as sure and right as can be, where a softmax or sigmoid before it bounds it.
 
         Cross-entropy of a softmax of a softmax goes from ln(1 + (K - 1) / e) to 1 above it, instead of from 0 to
-        infinity; with sigmoids from mean(y) ln(1 + 1 / e) + mean(1 - y) ln 2 to the same with 1 - y for y at its ends.
+        infinity; with sigmoids from mean(y) ln(1 + 1 / e) + mean(1 - y) ln 2 to the same with 1 - y for y at its
+        ends.
         """
         right = self.task.right(self.y, FAR)
         if right is None or self.task.kind not in ("classes", "binary"):
@@ -135,13 +153,19 @@ class Loss:
         if not isinstance(self.task.output, Tensor) or len(self.y) != len(self.random) or len(self.y) < 2:
             return None
         out = self.random
-        out = {"probabilities": out.softmax(self.task.axis) if out.ndim > 1 and out.shape[self.task.axis] > 1 else out.sigmoid()}.get(self.kind, out)
+        out = {
+            "probabilities": out.softmax(self.task.axis)
+            if out.ndim > 1 and out.shape[self.task.axis] > 1
+            else out.sigmoid()
+        }.get(self.kind, out)
         once, twice = self.at(out), self.at(torch.cat([out, out]), torch.cat([self.y, self.y]))
         if not (math.isfinite(once) and math.isfinite(twice)) or once == 0:
             return None
         if not _close(twice, 2 * once, 1e-3):
             return False
-        per_label = self.chance / {"softmax": math.log(max(2, self.task.classes)), "sigmoid": math.log(2)}.get(self.kind, self.chance)
+        per_label = self.chance / {"softmax": math.log(max(2, self.task.classes)), "sigmoid": math.log(2)}.get(
+            self.kind, self.chance
+        )
         return per_label > 2 or self.kind not in ("softmax", "sigmoid")
 
 
@@ -152,7 +176,7 @@ def _close(a: float, b: float, rel: float = 1e-4) -> bool:
 def loss_of(program: Program) -> Loss | None:
     """The behaviour of the loss that is given, or of the one inside the training step; None where neither is."""
     task = program.task
-    if task.kind == "unknown" and not task.output or not isinstance(program.y, Tensor) or not _has_tensor(task):
+    if (task.kind == "unknown" and not task.output) or not isinstance(program.y, Tensor) or not _has_tensor(task):
         return None
     if program.given_loss is not None:
 
@@ -221,7 +245,7 @@ def ending(program: Program) -> Ending:
     if kind in STRAIGHT:
         return "linear"
     found = ENDS.get(kind, "free")
-    if kind in ("Clamp", "ClampMin") and graph.activation(node) == "clamp":
+    if node is not None and kind in ("Clamp", "ClampMin") and graph.activation(node) == "clamp":
         found = "relu"
     if found == "softmax" and not _sums_to_one(out, task):
         return "sigmoid" if out.ndim < 2 or out.shape[task.axis] > 1 else "softmax"
@@ -264,5 +288,3 @@ def _by_range(program: Program) -> Ending:
 def counted(y: Tensor) -> Tensor:
     """The labels that count."""
     return y[y != IGNORED]
-
-

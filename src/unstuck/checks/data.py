@@ -16,19 +16,22 @@ from unstuck.checks.task import IGNORED
 from unstuck.claims import number
 
 LARGE, SMALL = 10.0, 0.02
-"""A standard deviation an order of magnitude above 1 (for the small side: 50 times below it) is not scaled: the weight
-gradient of the first layer is proportional to its inputs, its curvature to their square, so the largest learning rate that
-does not diverge is 100 times smaller than that of all other layers (LeCun et al. 1998, Efficient BackProp, 4.3)."""
+"""A standard deviation an order of magnitude above 1 (for the small side: 50 times below it) is not scaled: the
+weight gradient of the first layer is proportional to its inputs, its curvature to their square, so the largest
+learning rate that does not diverge is 100 times smaller than that of all other layers (LeCun et al. 1998, Efficient
+BackProp, 4.3)."""
 
 UNEVEN = 30.0
-"""Ratio of the largest to the median standard deviation of features: the condition number is its square, about 1,000."""
+"""Ratio of the largest to the median standard deviation of features: the condition number is its square, about
+1,000."""
 
 OFF_CENTRE = 5.0
-"""Mean over standard deviation, both root mean square over features: the mean adds the square of this, 25, to the condition
-number (LeCun et al. 1991). Photographs in [0, 1] have about 2, Iris in cm 3.6, handwritten digits 0.7."""
+"""Mean over standard deviation, both root mean square over features: the mean adds the square of this, 25, to the
+condition number (LeCun et al. 1991). Photographs in [0, 1] have about 2, Iris in cm 3.6, handwritten digits 0.7."""
 
 MOVED = 3.0
-"""Validation inputs three standard deviations away from those of training, or three times as wide, are other inputs."""
+"""Validation inputs three standard deviations away from those of training, or three times as wide, are other
+inputs."""
 
 IMBALANCED = 0.9
 """A share of one class at which naming it always has an error below that of many trained networks."""
@@ -45,7 +48,8 @@ def look_at_inputs(program: Program) -> list[Finding]:
         some = bad[0]
         rows = (~torch.isfinite(some)).flatten(1).any(1) if some.ndim > 1 else ~torch.isfinite(some)
         which = rows.nonzero().flatten().tolist()
-        text = f"{sum(int((~torch.isfinite(t)).sum()) for t in bad)} values are not finite, the first in example {which[0]}"
+        text = f"{sum(int((~torch.isfinite(t)).sum()) for t in bad)} values are not finite, the first in example"
+        text += f" {which[0]}"
         result.append(found("inputs_not_finite", "failure", f"{text}; all of them must be"))
     else:
         result.append(found("inputs_not_finite", "ok", "all inputs are finite"))
@@ -102,11 +106,14 @@ def look_at_scale(program: Program, seen: FirstPass, stuck: bool = False) -> lis
     middle = float(live.median()) if len(live) else 0.0
     size, centre = float(std.square().mean().sqrt()), float(mean.square().mean().sqrt())
     result = []
-    spans = f"features have standard deviations from {number(float(live.min()) if len(live) else 0)} to {number(largest)}"
+    spans = (
+        f"features have standard deviations from {number(float(live.min()) if len(live) else 0)} to {number(largest)}"
+    )
     low = SMALL / near
     if largest > LARGE * near or (largest < low and float(given.abs().max()) < 10 * low):
         above = largest > LARGE * near
-        text = f"{spans}; {'above' if above else 'below'} {LARGE * near if above else low:g} one learning rate cannot serve all layers, the aim is 1"
+        text = f"{spans}; {'above' if above else 'below'} {LARGE * near if above else low:g} one learning rate"
+        text += " cannot serve all layers, the aim is 1"
         result.append(found("inputs_not_scaled", "failure", text, where))
     elif largest > 1 and middle and largest / middle > UNEVEN and len(live) > 1:
         text = f"{spans}, the median {number(middle)}; more than {UNEVEN:g} apart the loss is a valley"
@@ -132,7 +139,9 @@ def look_at_validation(program: Program) -> list[Finding]:
     if not std or not all(math.isfinite(v) for pair in sizes for v in pair):
         return []
     if not (std / MOVED < other_std < MOVED * std) or abs(mean - other_mean) > MOVED * std:
-        text = f"training inputs have mean {number(mean)} and standard deviation {number(std)}, those of the validation"
+        text = (
+            f"training inputs have mean {number(mean)} and standard deviation {number(std)}, those of the validation"
+        )
         text += f" {number(other_mean)} and {number(other_std)}: they are not scaled by the same numbers"
         return [found("inputs_not_scaled", "failure", text)]
     return []
@@ -142,7 +151,7 @@ def look_at_labels(program: Program, loss: Loss | None) -> list[Finding]:
     """Labels that are no classes of the network, have another shape than its outputs, or are nearly all the same."""
     task, result = program.task, []
     joined = pooled([y for _, y in program.batches])
-    if joined is None or task.kind == "unknown" and loss is None:
+    if joined is None or (task.kind == "unknown" and loss is None):
         return [missing("labels_out_of_range", "labels as tensors")]
     out = task.pick(task.output)
     kind = "unknown" if loss is None else loss.kind
@@ -167,7 +176,9 @@ def look_at_labels(program: Program, loss: Loss | None) -> list[Finding]:
         counts = torch.bincount(labels[(labels >= 0) & (labels < max(2, task.classes))])
         share = float(counts.max() / counts.sum()) if counts.sum() else 0.0
         if share <= IMBALANCED:
-            result.append(found("labels_imbalanced", "ok", f"the largest class has {100 * share:.0f} % of the labels"))
+            result.append(
+                found("labels_imbalanced", "ok", f"the largest class has {100 * share:.0f} % of the labels")
+            )
     return result
 
 

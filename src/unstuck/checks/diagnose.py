@@ -12,7 +12,20 @@ from torch.optim import Optimizer
 
 from unstuck import private
 from unstuck.arguments import function, instance, short, whole
-from unstuck.checks import data, layers, learning, loop, numbers, output, start, training, wiring
+from unstuck.checks import (
+    capacity,
+    data,
+    labels,
+    layers,
+    learning,
+    loop,
+    numbers,
+    optimiser,
+    output,
+    start,
+    training,
+    wiring,
+)
 from unstuck.checks.behaviour import Loss, ending, loss_of
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.from_record import read
@@ -48,7 +61,15 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "inputs_not_finite": ("nan_in_forward", "nan_in_loss", "nan_in_backward", *BROKEN),
     "labels_out_of_range": ("nan_in_loss", "loss_unfit", "labels_imbalanced", *BROKEN),
     "sigmoid_missing": ("nan_in_loss", "nan_in_backward", *BROKEN),
-    "single_output": ("loss_unfit", "weights_zero", "weights_equal", "no_step", "labels_imbalanced", "parameters_unused", *BROKEN),
+    "single_output": (
+        "loss_unfit",
+        "weights_zero",
+        "weights_equal",
+        "no_step",
+        "labels_imbalanced",
+        "parameters_unused",
+        *BROKEN,
+    ),
     "softmax_before_loss": (*BROKEN, "labels_imbalanced"),
     "sigmoid_before_loss": (*BROKEN, "labels_imbalanced"),
     "relu_at_output": ("units_dead_at_start", *BROKEN),
@@ -60,14 +81,28 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "nan_in_forward": ("nan_in_loss", "nan_in_backward", *BROKEN),
     "nan_in_backward": BROKEN,
     "examples_mixed": (*BROKEN, "labels_shuffled"),
-    "inputs_constant": ("inputs_collapse", "units_dead_at_start", "inputs_not_centred", "inputs_not_scaled", "labels_shuffled", *BROKEN),
+    "inputs_constant": (
+        "inputs_collapse",
+        "units_dead_at_start",
+        "inputs_not_centred",
+        "inputs_not_scaled",
+        "labels_shuffled",
+        *BROKEN,
+    ),
     "parameters_detached": ("loss_unfit", "no_step", "parameters_unused", *BROKEN),
     "parameters_frozen": ("no_step", "parameters_unused", *BROKEN),
     "parameters_missing": ("no_step", "parameters_unused", *BROKEN),
     "no_step": BROKEN,
     "gradients_not_zeroed": BROKEN,
     "batchnorm_mode": ("examples_mixed", *BROKEN),
-    "inputs_not_scaled": ("inputs_not_centred", "weights_large", "weights_small", "units_dead_at_start", "inputs_collapse", *BROKEN),
+    "inputs_not_scaled": (
+        "inputs_not_centred",
+        "weights_large",
+        "weights_small",
+        "units_dead_at_start",
+        "inputs_collapse",
+        *BROKEN,
+    ),
     "inputs_not_centred": ("units_dead_at_start", "inputs_collapse", "weights_large", *BROKEN),
     "targets_not_scaled": BROKEN,
     "loss_summed": BROKEN,
@@ -111,11 +146,12 @@ def diagnose(
     seed: int = 0,
     device: str | torch.device | None = None,
 ) -> Report:
-    """What is wrong with a network that does not learn: causes first, each with evidence, cure, and a page of the book.
+    """What is wrong with a network that does not learn: causes first, each with evidence, cure, and a page of the
+    book.
 
-    It looks at data, outputs and loss, weights, one forward and one backward pass, the training step, and a short trial
-    training. Everything runs on copies; weights, gradients, modes, the optimiser and random states are afterwards what they
-    were. What could not be judged is "inconclusive", and says which argument is missing.
+    It looks at data, outputs and loss, weights, one forward and one backward pass, the training step, and a short
+    trial training. Everything runs on copies; weights, gradients, modes, the optimiser and random states are
+    afterwards what they were. What could not be judged is "inconclusive", and says which argument is missing.
 
     Args:
         model: any module that can be copied. Several inputs are a tuple `x`, named ones a dict.
@@ -147,7 +183,9 @@ def diagnose(
         try:
             device = torch.device(device)
         except (RuntimeError, TypeError) as error:
-            raise ValueError(f"device: expected the name of one, such as 'cpu', got {short(device)} ({error})") from error
+            raise ValueError(
+                f"device: expected the name of one, such as 'cpu', got {short(device)} ({error})"
+            ) from error
     with untouched(model, optimizer):
         whole_data, batches = not is_pair(batch), batches_of("batch", batch)
         held = None if validation is None else batches_of("validation", validation)
@@ -243,7 +281,9 @@ class Examination:
             end = ending(program)
         except Exception:
             end = "free"
-        self.attempt(output.judge, program, loss, end, self.seen if self.seen.output is not None else self._seen_output())
+        self.attempt(
+            output.judge, program, loss, end, self.seen if self.seen.output is not None else self._seen_output()
+        )
 
     def _seen_output(self) -> FirstPass:
         return FirstPass(output=self.program.task.output)
@@ -256,7 +296,9 @@ class Examination:
             if "more than 1 value per channel" in str(error):
                 self.findings.append(found("batchnorm_single", "failure", str(error)))
                 return False
-            raise ValueError(f"model, batch: the model fails on the batch with {type(error).__name__}: {error}") from error
+            raise ValueError(
+                f"model, batch: the model fails on the batch with {type(error).__name__}: {error}"
+            ) from error
         return True
 
     def _loss(self) -> Loss | None:
@@ -280,27 +322,32 @@ class Examination:
         steps = training.affordable(program, self.seen, program.steps)
         if steps < program.steps:
             self.notes.append(f"A step is expensive: the trial had {steps} steps instead of {program.steps}.")
-        made = self.attempt(training.judge, program, self.seen, loss, steps)
-        if made is None:
+        try:
+            own = training.run(program, steps, watched=True)
+        except Exception as error:
+            self.notes.append(f"The training step fails in the trial: {error}")
             return
-        own = made[1]
         self.curve = own.losses
+        self.attempt(training.judge, program, self.seen, loss, own, steps)
+        self.attempt(optimiser.settings, program, own)
+        self.attempt(optimiser.clipping, program, own)
+        self.attempt(optimiser.decay, program, own, steps)
         if own.gone() >= training.LEARNED:  # its learning rate was chosen for it
             self.findings = [f for f in self.findings if (f.fault, f.verdict) != ("loss_summed", "failure")]
         if own.gone() < training.LEARNED and self.untrained and not self.failed("units_killed", *ROOTS):
             self.attempt(data.look_at_scale, program, self.seen, True)
             self.attempt(start.look_at_signal, program, self.seen, True, True)
         self.attempt(layers.drift, program, own, steps)
-        self.attempt(learning.imbalance, program, own)
+        self.attempt(labels.imbalance, program, own)
         self.attempt(learning.overfitting, program, own)
         others = {f.fault for f in self.findings if f.verdict == "failure"} - {"overfitting", "labels_imbalanced"}
         if others:
             return
-        self.attempt(learning.shuffled, program, self.seen, own)
+        self.attempt(labels.shuffled, program, self.seen, own)
         if self.failed():
             return
         self.attempt(learning.judge_overfit, program, loss, steps)
-        self.attempt(learning.capacity, program, self.seen, own)
+        self.attempt(capacity.capacity, program, self.seen, own)
 
 
 def ordered(findings: list[Finding]) -> list[Finding]:

@@ -17,7 +17,17 @@ from unstuck.checks.operations import Call, Operations
 from unstuck.checks.program import Program, batches_of, untouched
 
 FILLING = {"fill", "fill_", "masked_fill", "masked_fill_", "full", "full_like", "new_full", "scalar_tensor", "where"}
-FILLING |= {"masked_scatter", "index_put_", "index_put", "index_fill_", "lift_fresh", "_to_copy", "copy_", "triu", "tril"}
+FILLING |= {
+    "masked_scatter",
+    "index_put_",
+    "index_put",
+    "index_fill_",
+    "lift_fresh",
+    "_to_copy",
+    "copy_",
+    "triu",
+    "tril",
+}
 """Operations that put a constant in place: -inf as the mask of a softmax is no fault by itself."""
 EMPTY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_"}
 
@@ -67,8 +77,8 @@ class NonFinite:
 def find_nan(model: nn.Module, batch: Any, loss_fn: Callable | None = None) -> NonFinite:
     """Where the first value arises that is NaN or infinite, if outputs, loss or gradients hold such.
 
-    The origin is the operation that makes it of finite values. An infinite constant (a mask of -inf before a softmax) is
-    none, and neither is an infinity that vanishes again; a row that is masked completely is found, at its softmax.
+    The origin is the operation that makes it of finite values. An infinite constant (a mask of -inf before a softmax)
+    is none, and neither is an infinity that vanishes again; a row that is masked completely is found, at its softmax.
 
     Args:
         model: any module that can be copied; it is not changed.
@@ -123,12 +133,18 @@ def locate(program: Program) -> NonFinite:
 
 def _mask(name: str, p: Tensor, model: nn.Module) -> bool:
     """A buffer of 0 and -inf is a mask."""
-    return not p.requires_grad and bool(((p == 0) | (p == -math.inf)).all()) and name not in dict(model.named_parameters())
+    return (
+        not p.requires_grad
+        and bool(((p == 0) | (p == -math.inf)).all())
+        and name not in dict(model.named_parameters())
+    )
 
 
 def _harmful(output: Tensor) -> bool:
     """Whether infinities in an output are none of a mask's: -inf as a logit is one."""
-    return bool((output == math.inf).any()) or bool((output == -math.inf).flatten(1).all(1).any() if output.ndim > 1 else True)
+    return bool((output == math.inf).any()) or bool(
+        (output == -math.inf).flatten(1).all(1).any() if output.ndim > 1 else True
+    )
 
 
 def _kind(tensor: Tensor) -> str:
@@ -137,7 +153,8 @@ def _kind(tensor: Tensor) -> str:
 
 @dataclass
 class Step:
-    """An operation with a result that is not finite, and the steps that made what was not finite among its arguments."""
+    """An operation with a result that is not finite, and the steps that made what was not finite among its
+    arguments."""
 
     call: Call
     in_loss: bool
@@ -187,7 +204,11 @@ class Trail:
 
     def _first(self, step: Step) -> Step:
         while True:
-            behind = [b for b in step.behind if b.has_nan] if step.nan_given else [b for b in step.behind if not _from_mask(b)]
+            behind = (
+                [b for b in step.behind if b.has_nan]
+                if step.nan_given
+                else [b for b in step.behind if not _from_mask(b)]
+            )
             if not behind:
                 return step
             step = behind[0]

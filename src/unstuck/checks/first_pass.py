@@ -17,14 +17,38 @@ from unstuck.init import fans
 PRODUCTS = {"addmm": (1, 2), "mm": (0, 1), "convolution": (0, 1), "addmv": (1, 2), "linear": (0, 1)}
 """Operations with weights: which arguments are the signal and the weight."""
 NORMALISING = {
-    *("native_batch_norm", "_native_batch_norm_legit", "native_layer_norm", "native_group_norm", "_batch_norm_with_update"),
-    *("cudnn_batch_norm", "_native_batch_norm_legit_no_training", "_batch_norm_no_update", "_fused_rms_norm", "rms_norm"),
+    *(
+        "native_batch_norm",
+        "_native_batch_norm_legit",
+        "native_layer_norm",
+        "native_group_norm",
+        "_batch_norm_with_update",
+    ),
+    *(
+        "cudnn_batch_norm",
+        "_native_batch_norm_legit_no_training",
+        "_batch_norm_no_update",
+        "_fused_rms_norm",
+        "rms_norm",
+    ),
     "batch_norm",
 }
 RECTIFIERS = {"relu", "relu_", "hardtanh", "hardtanh_", "clamp_min", "clamp_min_", "threshold"}
 SQUASHING = {"sigmoid": "Sigmoid", "sigmoid_": "Sigmoid", "tanh": "Tanh", "tanh_": "Tanh"}
 DROPPING = {"native_dropout", "bernoulli_", "bernoulli", "_fused_dropout"}
-MOVING = {"view", "_unsafe_view", "t", "transpose", "detach", "add", "add_", "permute", "clone", "squeeze", "unsqueeze"}
+MOVING = {
+    "view",
+    "_unsafe_view",
+    "t",
+    "transpose",
+    "detach",
+    "add",
+    "add_",
+    "permute",
+    "clone",
+    "squeeze",
+    "unsqueeze",
+}
 GATED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 """Modules whose inside has gates and weights of its own kind: signals within them are not judged."""
 
@@ -33,8 +57,9 @@ GATED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 class Layer:
     """A product with weights: what went in and came out.
 
-    `gain` is the root mean square weight times sqrt(fan-in): the factor on the signal's second moment. `spread` is the
-    root mean square difference of its outputs from their mean over examples, `size` that of the outputs themselves.
+    `gain` is the root mean square weight times sqrt(fan-in): the factor on the signal's second moment. `spread` is
+    the root mean square difference of its outputs from their mean over examples, `size` that of the outputs
+    themselves.
     """
 
     name: str
@@ -96,7 +121,10 @@ class Eye:
         self.waiting: Layer | None = None
 
     def see(self, call: Call) -> None:
-        result, out = self.result, call.output[0] if isinstance(call.output, tuple | list) and call.output else call.output
+        result, out = (
+            self.result,
+            call.output[0] if isinstance(call.output, tuple | list) and call.output else call.output,
+        )
         if not isinstance(out, Tensor) or not out.is_floating_point() or not out.numel():
             return
         result.operations += 1
@@ -167,13 +195,26 @@ class Eye:
         signal = measure.Signal(a, kind=SQUASHING.get(call.name, "ReLU"), unit_axis=axis)
         dead = float((signal.zeros == 1).float().mean()) if call.name in RECTIFIERS else 0.0
         saturated = measure.saturated_fraction(signal)
-        name = call.path or f"{call.name.rstrip('_')} behind {self.result.layers[-1].name if self.result.layers else 'the input'}"
+        name = (
+            call.path
+            or f"{call.name.rstrip('_')} behind {self.result.layers[-1].name if self.result.layers else 'the input'}"
+        )
         self.result.activations.append(
-            Activation(name, call.name.rstrip("_"), a.numel() // a.shape[axis], dead, 0.0 if saturated is None else float(saturated), len(self.result.layers), a.shape[axis])
+            Activation(
+                name,
+                call.name.rstrip("_"),
+                a.numel() // a.shape[axis],
+                dead,
+                0.0 if saturated is None else float(saturated),
+                len(self.result.layers),
+                a.shape[axis],
+            )
         )
 
 
-def look(program: Program, model: nn.Module | None = None, *, training: bool = True, backward: bool = True) -> FirstPass:
+def look(
+    program: Program, model: nn.Module | None = None, *, training: bool = True, backward: bool = True
+) -> FirstPass:
     """A forward, and a backward of the loss, of a copy (or of `model`, which is then changed in its gradients)."""
     model = program.bare() if model is None else model
     model.train() if training and not model.training else None
@@ -193,7 +234,11 @@ def look(program: Program, model: nn.Module | None = None, *, training: bool = T
         result.loss = loss.detach().float().item()
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         result.differentiable = loss.requires_grad
-        grads = torch.autograd.grad(loss, list(trained.values()), allow_unused=True) if loss.requires_grad and trained else ()
+        grads = (
+            torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+            if loss.requires_grad and trained
+            else ()
+        )
     result.gradients = dict(zip(trained, grads, strict=True)) if grads else dict.fromkeys(trained)
     for layer in result.layers:
         g = result.gradients.get(layer.parameter)

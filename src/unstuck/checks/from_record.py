@@ -41,6 +41,7 @@ def read(record: Record) -> list[Finding]:
         _, test = record.get("test_loss", "")
         train = record.last("loss", "", over=1)
         if len(test) > 2 and test[-1] > 1.3 * test.min() and train < 0.3 * test[-1]:
-            text = f"test loss {number(float(test.min()))} at best, {number(float(test[-1]))} at last, training loss {number(train)}"
+            text = f"test loss {number(float(test.min()))} at best, {number(float(test[-1]))} at last, training"
+            text += f" loss {number(train)}"
             result.append(found("overfitting", "failure", text))
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -36,11 +37,15 @@ def _dropout(program: Program, seen: FirstPass, still: FirstPass) -> list[Findin
     result = []
     where = ", ".join(dict.fromkeys(path or "the model itself" for path, _ in still.dropped))
     verdict = "failure" if still.dropped else "ok"
-    text = f"in evaluation mode {where} still drops at random" if still.dropped else "dropout is off in evaluation mode"
+    text = (
+        f"in evaluation mode {where} still drops at random" if still.dropped else "dropout is off in evaluation mode"
+    )
     result.append(found("dropout_mode", verdict, text, where))
     known = [each for each in seen.dropped if each[1] == each[1]]
     path, p = max(known, key=lambda each: each[1]) if known else ("", 0.0)
-    text = f"probability {p:g}: noise of {number(p / max(1 - p, 1e-9))} times the signal's square; above 2 it drowns it"
+    text = (
+        f"probability {p:g}: noise of {number(p / max(1 - p, 1e-9))} times the signal's square; above 2 it drowns it"
+    )
     result.append(found("dropout_strong", "failure" if p > DROPPED else "ok", text, path if p > DROPPED else ""))
     last = _last_module(program)
     if p <= DROPPED and last is not None and isinstance(last[1], nn.modules.dropout._DropoutNd) and last[1].p > 0.1:
@@ -51,7 +56,8 @@ def _dropout(program: Program, seen: FirstPass, still: FirstPass) -> list[Findin
 
 def _last_module(program: Program) -> tuple[str, nn.Module] | None:
     """The leaf that puts out what the model does."""
-    model, last = program.bare(), []
+    model = program.bare()
+    last: list[tuple[str, nn.Module, Any]] = []
 
     def keep(name: str, module: nn.Module, output: Any) -> None:
         last[:] = [(name, module, output)]
@@ -80,7 +86,11 @@ def _norms(program: Program, seen: FirstPass, still: FirstPass) -> list[Finding]
         result.append(found("batchnorm_single", "warning", text, next(iter(modules))))
     elif modules:
         result.append(found("batchnorm_single", "ok", f"batches of {len(x) if x is not None and x.ndim else '?'}"))
-    biased = [a for a, b in _neighbours(program.model) if getattr(a, "bias", None) is not None and isinstance(b, BATCH_NORMS)]
+    biased = [
+        a
+        for a, b in _neighbours(program.model)
+        if getattr(a, "bias", None) is not None and isinstance(b, BATCH_NORMS)
+    ]
     text = f"{len(biased)} layers before batch norm have a bias, which it subtracts: it costs nothing but memory"
     result.append(found("bias_before_norm", "ok", text if biased else "none"))
     return result
@@ -88,7 +98,7 @@ def _norms(program: Program, seen: FirstPass, still: FirstPass) -> list[Finding]
 
 def _neighbours(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
     leaves = [m for m in model.modules() if next(m.children(), None) is None]
-    return list(zip(leaves, leaves[1:], strict=False))
+    return list(pairwise(leaves))
 
 
 def drift(program: Program, own: Trial, steps: int) -> list[Finding]:
@@ -115,7 +125,8 @@ def drift(program: Program, own: Trial, steps: int) -> list[Finding]:
     if not isinstance(x, Tensor):
         return []
     momenta = [m.momentum for m in modules if m.momentum is not None]
-    text += f" after {len(own.losses)} steps of the trial; the loss is {number(trained)} in training mode, {number(evaluated)}"
+    text += f" after {len(own.losses)} steps of the trial; the loss is {number(trained)} in training mode,"
+    text += f" {number(evaluated)}"
     text += f" in evaluation mode; {DRIFTED:g} is well above chance"
     slow = momenta and min(momenta) * len(own.losses) < 1
     worse = math.isfinite(trained) and not evaluated < 1.5 * trained + 0.3
@@ -151,14 +162,19 @@ def _mixed(program: Program, still: FirstPass) -> list[Finding]:
         program.seeded()
         again = program.task.pick(program.output(model, x)).float()
         changed = []
-        for kept in (0, n - 1):  # a recurrent net that takes examples for steps lets only the later ones see the others
+        for kept in (
+            0,
+            n - 1,
+        ):  # a recurrent net that takes examples for steps lets only the later ones see the others
             program.seeded()
             after = program.task.pick(program.output(model, _others_changed(x, n, kept))).float()
             changed.append(float((after[kept] - before[kept]).abs().max()))
     if not torch.isfinite(before).all() or not torch.equal(before, again):
         return [found(slug, "inconclusive", "outputs are not finite, or differ from call to call")]
     change, size = max(changed), float(before.abs().max())
-    text = f"when all inputs but one are replaced, the output for that one changes by {number(change)} of {number(size)}"
+    text = (
+        f"when all inputs but one are replaced, the output for that one changes by {number(change)} of {number(size)}"
+    )
     # float32 sums in another order differ by 1e-6 of their size
     return [found(slug, "failure" if change > 1e-4 * size and size > 0 else "ok", f"{text}; rounding explains 1e-4")]
 

@@ -92,11 +92,17 @@ def judge(program: Program, first: FirstPass) -> list[Finding]:
     except Exception as error:
         text = f"the training step raises {type(error).__name__}: {error}"
         return [found(slug, "inconclusive", text) for slug in slugs]
-    return [_zeroed(still[0]), *_underflow(program, still, first), *_moves(program, moving, first), *_modes(program, still[0])]
+    return [
+        _zeroed(still[0]),
+        *_underflow(program, still, first),
+        *_moves(program, moving, first),
+        *_modes(program, still[0]),
+    ]
 
 
 def _run(program: Program, scale: float) -> tuple[Seen, nn.Module, bool]:
-    """The step on the same batch again and again, until two updates were made: what was seen, and whether weights moved."""
+    """The step on the same batch again and again, until two updates were made: what was seen, and whether weights
+    moved."""
     settings = {"weight_decay": 0.0} if scale == 0 else {}
     model, optimizer = program.fresh(scale=scale, **settings)
     before = [p.detach().clone() for p in model.parameters()]
@@ -121,7 +127,9 @@ def _flat(gradients: dict[int, Tensor], keys: list[int]) -> Tensor:
 def _zeroed(seen: Seen) -> Finding:
     slug = "gradients_not_zeroed"
     if len(seen.arrived) < 2:
-        return found(slug, "inconclusive", f"the optimiser made {len(seen.arrived)} updates in {REPEATS} calls of the step")
+        return found(
+            slug, "inconclusive", f"the optimiser made {len(seen.arrived)} updates in {REPEATS} calls of the step"
+        )
     keys = [key for key in seen.arrived[0] if all(key in part for part in (seen.arrived[1], seen.taken[0]))]
     if not keys:
         return found(slug, "inconclusive", "no gradient arrived")
@@ -130,7 +138,8 @@ def _zeroed(seen: Seen) -> Finding:
     if not torch.isfinite(second).all() or size == 0:
         return found(slug, "inconclusive", "gradients are zero or not finite")
     ratio = float(second.norm() / first.norm())
-    text = f"with a learning rate of 0 and the same batch the second gradient is {number(ratio)} times the first; it must be 1"
+    text = f"with a learning rate of 0 and the same batch the second gradient is {number(ratio)} times the first;"
+    text += " it must be 1"
     # what is there more is just what was left over, whether it was clipped or not
     bad = float((more - left).norm()) < 0.02 * float(size)
     return found(slug, "failure" if bad else "ok", text)
@@ -157,13 +166,17 @@ def _underflow(program: Program, still: tuple[Seen, nn.Module, bool], first: Fir
         program.step(model, optimizer, program.batches[0])
     if torch.float16 not in kinds:
         return []
-    text = f"{100 * lost / live:.0f} % of the gradients are 0 in the step, which computes in float16, and not in float32"
+    text = (
+        f"{100 * lost / live:.0f} % of the gradients are 0 in the step, which computes in float16, and not in float32"
+    )
     return [found("half_underflow", "failure", f"{text}; above {100 * LOST:.0f} % they matter")]
 
 
 def _moves(program: Program, moving: tuple[Seen, nn.Module, bool], first: FirstPass) -> list[Finding]:
     seen, _, moved = moving
-    rates = [float(group["lr"]) for group in program.optimizer.param_groups] if program.optimizer is not None else [1.0]
+    rates = (
+        [float(group["lr"]) for group in program.optimizer.param_groups] if program.optimizer is not None else [1.0]
+    )
     if moved:
         return [found("no_step", "ok", "the weights change")]
     has_gradient = any(g is not None and bool(g.any()) for g in first.gradients.values())

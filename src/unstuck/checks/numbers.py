@@ -38,7 +38,8 @@ def _in_half(program: Program) -> bool:
 
 def _as_float(program: Program) -> Program:
     """The same program in float32."""
-    def turned(value):  # noqa: ANN001, ANN202
+
+    def turned(value):
         if isinstance(value, Tensor):
             return value.float() if value.dtype in HALF else value
         return type(value)(map(turned, value)) if isinstance(value, tuple | list) else value
@@ -75,7 +76,8 @@ def _underflow(program: Program, seen: FirstPass) -> list[Finding]:
     if not shares:
         return []
     worst = max(shares, key=lambda name: shares[name])
-    text = f"{100 * shares[worst]:.0f} % of the gradients of {worst} are 0 and not so in float32; above {100 * LOST:.0f} % they matter"
+    text = f"{100 * shares[worst]:.0f} % of the gradients of {worst} are 0 and not so in float32; above"
+    text += f" {100 * LOST:.0f} % they matter"
     bad = shares[worst] > LOST
     return [found("half_underflow", "failure" if bad else "ok", text, worst.rpartition(".")[0] if bad else "")]
 
@@ -95,5 +97,6 @@ def _rounded(program: Program) -> list[Finding]:
             same += int(((p == before[name]) & live).sum())
             moved += int(live.sum())
     share = same / moved if moved else 0.0
-    text = f"{number(100 * share, 2)} % of the weights with a gradient are the same after a step; above 50 % most of it is lost"
+    text = f"{number(100 * share, 2)} % of the weights with a gradient are the same after a step; above 50 % most"
+    text += " of it is lost"
     return [found("updates_rounded", "failure" if share > 0.5 else "ok", text)]

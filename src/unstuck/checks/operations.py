@@ -1,7 +1,7 @@
 """Which operations a program calls, where, and on what: below modules, so that functions are seen as well.
 
-`unstuck.evaluate.trace` sees what modules put out; this sees PyTorch's own operations, "relu" and "addmm", with the path
-of the module in which each is called.
+`unstuck.evaluate.trace` sees what modules put out; this sees PyTorch's own operations, "relu" and "addmm", with the
+path of the module in which each is called.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Call:
 class Operations(TorchDispatchMode):
     """Hands every operation to `see`, with the path of the module in which it is called.
 
-    It also keeps, for each call of a module, between which of autograd's numbers it ran: so a node of the graph finds the
-    module that made it.
+    It also keeps, for each call of a module, between which of autograd's numbers it ran: so a node of the graph finds
+    the module that made it.
     """
 
     def __init__(self, see: Callable[[Call], None]) -> None:
@@ -90,5 +90,3 @@ class Operations(TorchDispatchMode):
         """The path of the innermost module that made a node of this number; None outside of them all."""
         around = [(until - since, at) for since, until, at in self.ranges if since <= number < until]
         return min(around, key=lambda each: (each[0], -len(each[1])))[1] if around else None
-
-

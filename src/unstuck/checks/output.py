@@ -14,8 +14,10 @@ from unstuck.checks.report import Finding, found, missing
 from unstuck.checks.start import GAIN_LARGE
 from unstuck.claims import number
 
-SLUGS = ("softmax_before_loss", "sigmoid_before_loss", "sigmoid_missing", "relu_at_output", "squashed_output")
-SLUGS += ("single_output", "loss_unfit", "loss_summed")
+SLUGS = (
+    *("softmax_before_loss", "sigmoid_before_loss", "sigmoid_missing", "relu_at_output", "squashed_output"),
+    *("single_output", "loss_unfit", "loss_summed"),
+)
 BEFORE = {
     "softmax": "softmax_before_loss",
     "sigmoid": "sigmoid_before_loss",
@@ -27,8 +29,8 @@ BEYOND = 0.05
 """A share of targets outside the outputs' range that is more than noise at its ends."""
 
 TARGETS = 10.0
-"""Targets of this root mean square: the error that a start with outputs near 0 makes is 100 times that of scaled targets,
-and so is its gradient's square; descent at a rate for unit scale takes steps 10 times too long."""
+"""Targets of this root mean square: the error that a start with outputs near 0 makes is 100 times that of scaled
+targets, and so is its gradient's square; descent at a rate for unit scale takes steps 10 times too long."""
 
 
 def judge(program: Program, loss: Loss | None, end: Ending, seen: FirstPass) -> list[Finding]:
@@ -53,16 +55,24 @@ def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Fin
     for each in (loss, inner):
         if each is not None and each.bounded is not None:
             slug = "sigmoid_before_loss" if task.kind == "binary" else "softmax_before_loss"
-            text = f"even outputs that are sure and right have a loss of {number(each.bounded)}, where it ought to be 0"
+            text = (
+                f"even outputs that are sure and right have a loss of {number(each.bounded)}, where it ought to be 0"
+            )
             return [found(slug, "failure", text), *summed]
     result = []
     right = task.right(y, FAR) if kind in ("softmax", "sigmoid") and task.kind in ("classes", "binary") else None
     if right is not None and loss.at(right) > loss.at(right.roll(1, task.axis) if kind == "softmax" else -right):
-        return [found("loss_unfit", "failure", "the loss is smaller for outputs that are sure and wrong than for right ones")]
+        return [
+            found(
+                "loss_unfit", "failure", "the loss is smaller for outputs that are sure and wrong than for right ones"
+            )
+        ]
     if kind in ("softmax", "sigmoid"):
         if end in BEFORE:
             low, high = RANGE[end]
-            text = f"outputs always lie in [{low:g}, {high:g}], also with other weights, and the loss applies a {kind}"
+            text = (
+                f"outputs always lie in [{low:g}, {high:g}], also with other weights, and the loss applies a {kind}"
+            )
             best = _best(loss, end)
             text += f": its least value is {number(best)} instead of 0" if best > 1e-3 else ""
             result.append(found(BEFORE[end], "failure", text))
@@ -108,8 +118,11 @@ def _single(program: Program, loss: Loss, end: Ending) -> Finding | None:
     whole = not y.is_floating_point() or bool((y == y.round()).all())
     if out.ndim > 1 and loss.at(loss.random) == 0 == loss.at(10 * loss.random):
         if y.is_floating_point() and not whole:
-            return found("loss_unfit", "failure", "the loss is exactly 0 whatever the output: it is one for several outputs")
-        text = f"the network has 1 output, the labels have {len(values)} values: the loss is exactly 0 whatever the output"
+            return found(
+                "loss_unfit", "failure", "the loss is exactly 0 whatever the output: it is one for several outputs"
+            )
+        text = f"the network has 1 output, the labels have {len(values)} values: the loss is exactly 0 whatever"
+        text += " the output"
         return found("single_output", "failure", text)
     if whole and len(values) > 2 and loss.kind in ("sigmoid", "probabilities"):
         text = f"the network has 1 output, the labels have {len(values)} classes, and the loss is one for two"
@@ -142,7 +155,9 @@ def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
     if outside <= BEYOND:
         return []
     text = f"outputs always lie in [{low:g}, {high:g}], {100 * outside:.0f} % of the targets do not"
-    return [found("relu_at_output" if end == "relu" else "squashed_output", "failure", f"{text}; at most 5 % is noise")]
+    return [
+        found("relu_at_output" if end == "relu" else "squashed_output", "failure", f"{text}; at most 5 % is noise")
+    ]
 
 
 def _class_numbers(program: Program) -> list[Finding]:

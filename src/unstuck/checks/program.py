@@ -1,7 +1,7 @@
 """The program under examination: a copy of the model with its optimiser, its batches, its loss and its step.
 
-Everything runs on copies. What a step or a loss of the user's own reaches besides (it may close over the very model) is
-put back by `untouched`.
+Everything runs on copies. What a step or a loss of the user's own reaches besides (it may close over the very model)
+is put back by `untouched`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ def batches_of(name: str, given: Any) -> list[Batch]:
 
 def is_pair(value: Any) -> bool:
     """Whether it is one batch: a list of two batches is none."""
-    if not isinstance(value, tuple | list) or len(value) != 2 or any(next(parts.tensors(v), None) is None for v in value):
+    if (
+        not isinstance(value, tuple | list)
+        or len(value) != 2
+        or any(next(parts.tensors(v), None) is None for v in value)
+    ):
         return False
     return isinstance(value, tuple) or not all(isinstance(v, tuple | list) for v in value)
 
@@ -85,7 +89,8 @@ def on_device(value: Any, device: torch.device | None) -> Any:
 def copied(model: nn.Module, optimizer: Optimizer | None) -> tuple[nn.Module, Optimizer | None]:
     """A copy of both, in which the optimiser holds the copy's parameters.
 
-    What modules have computed and kept (pruning, weight norm) may lie on a graph, which is not copied. Raises ValueError.
+    What modules have computed and kept (pruning, weight norm) may lie on a graph, which is not copied. Raises
+    ValueError.
     """
     own = [a for m in model.modules() for a in (*vars(m).values(), *m._buffers.values()) if isinstance(a, Tensor)]
     memo: dict[int, Any] = {id(a): a.detach().clone() for a in own if not a.is_leaf}
@@ -133,17 +138,17 @@ def untouched(model: nn.Module, optimizer: Optimizer | None) -> Iterator[None]:
                     tensor.copy_(before)
                 if tensor.is_leaf and tensor.requires_grad != required:
                     tensor.requires_grad_(required)
-            for tensor, grad, before in grads:
+            for tensor, grad, old in grads:
                 if tensor.grad is not grad:
                     tensor.grad = grad
-                if grad is not None and before is not None and not _same(grad, before):
-                    grad.copy_(before)
+                if grad is not None and old is not None and not _same(grad, old):
+                    grad.copy_(old)
         for module, training in modes:
             module.training = training
         if optimizer is not None:
-            for group, before in zip(optimizer.param_groups, groups, strict=True):
+            for group, settings in zip(optimizer.param_groups, groups, strict=True):
                 group.clear()
-                group.update(before)
+                group.update(settings)
             optimizer.state.clear()
             for p, value in states.items():
                 optimizer.state[p] = value
@@ -207,7 +212,9 @@ class Program:
             return x, y
         chosen, count = [], 0
         for pair in self.batches:
-            fits = isinstance(pair[0], Tensor) and pair[0].shape[1:] == x.shape[1:] and pair[1].shape[1:] == y.shape[1:]
+            fits = (
+                isinstance(pair[0], Tensor) and pair[0].shape[1:] == x.shape[1:] and pair[1].shape[1:] == y.shape[1:]
+            )
             if count >= ENOUGH or not fits:
                 break
             chosen.append(pair)
@@ -301,7 +308,8 @@ class Program:
         return loss
 
     def measured(self, model: nn.Module, batch: Batch, *, training: bool = True) -> tuple[float, Any]:
-        """Loss and outputs on a batch, with the same random numbers at every call; a mode of the model's own is kept."""
+        """Loss and outputs on a batch, with the same random numbers at every call; a mode of the model's own is
+        kept."""
         modes = [(module, module.training) for module in model.modules()]
         buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         drawn = torch.get_rng_state()

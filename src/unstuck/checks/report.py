@@ -6,7 +6,7 @@ import html
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -23,7 +23,8 @@ class Finding:
 
     Attributes:
         fault: its slug in `FAULTS`.
-        verdict: "failure" (it stops training or makes it wrong), "warning" (suspicious), "inconclusive" (it could not be
+        verdict: "failure" (it stops training or makes it wrong), "warning" (suspicious), "inconclusive" (it could not
+        be
             judged), "ok" (examined and found well).
         symptom, cause, cure, page: as in `FAULTS`.
         layer: where; "" for the whole program.
@@ -50,10 +51,10 @@ class Finding:
         return said[self.verdict]
 
 
-def found(fault: str, verdict: Verdict, evidence: str, layer: str = "") -> Finding:
+def found(fault: str, verdict: str, evidence: str, layer: str = "") -> Finding:
     """A finding, with what the table says of its fault."""
     row = FAULTS[fault]
-    return Finding(fault, verdict, row.symptom, layer, evidence, row.cause, row.cure, row.page)
+    return Finding(fault, cast(Verdict, verdict), row.symptom, layer, evidence, row.cause, row.cure, row.page)
 
 
 def missing(fault: str, argument: str, why: str = "") -> Finding:
@@ -111,7 +112,9 @@ class Report:
 
     def _repr_html_(self) -> str:
         rows = "".join(self._row(f) for f in self.of("failure", "warning"))
-        head = "".join(f'<th scope="col" style="text-align:left">{h}</th>' for h in ("Finding", "Evidence", "Cure", "Page"))
+        head = "".join(
+            f'<th scope="col" style="text-align:left">{h}</th>' for h in ("Finding", "Evidence", "Cure", "Page")
+        )
         label = 'role="region" aria-label="What is wrong" tabindex="0"'
         table = f'<table class="unstuck-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
         body = f'<div class="unstuck-table-box" style="overflow-x:auto" {label}>{table}</div>' if rows else ""
@@ -131,7 +134,9 @@ class Report:
     def _row(f: Finding) -> str:
         texts = [html.escape(text) for text in (str(f), f.evidence, f.cure, f.page)]
         left = ' style="text-align:left"'
-        return f'<tr><th scope="row"{left}>{texts[0]}</th>' + "".join(f"<td{left}>{t}</td>" for t in texts[1:]) + "</tr>"
+        return (
+            f'<tr><th scope="row"{left}>{texts[0]}</th>' + "".join(f"<td{left}>{t}</td>" for t in texts[1:]) + "</tr>"
+        )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self._repr_html_()}

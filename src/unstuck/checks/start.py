@@ -13,15 +13,17 @@ from unstuck.checks.report import Finding, found
 from unstuck.claims import number
 
 FADED = 1e-3
-"""The difference between examples at the last layer over that at the first. He's start keeps it at 1 at any depth, PyTorch's
-own divides by about 2.4 a layer: by 80 after five. Below 1/1000 the gradient of the lower layers is as small."""
+"""The difference between examples at the last layer over that at the first. He's start keeps it at 1 at any depth,
+PyTorch's own divides by about 2.4 a layer: by 80 after five. Below 1/1000 the gradient of the lower layers is as
+small."""
 
 COLLAPSED = 0.01
-"""Difference between examples over the size of the last layer's outputs: the cosine of any two is then above 0.9999."""
+"""Difference between examples over the size of the last layer's outputs: the cosine of any two is then above
+0.9999."""
 
 GAIN_SMALL, GAIN_LARGE = 0.3, 2.5
-"""Root mean square weight times sqrt(fan-in). PyTorch's own start has 0.58, LeCun's and Xavier's 1, He's 1.41, and SELU,
-tanh and orthogonal starts lie between: healthy starts have 0.5 to 1.7."""
+"""Root mean square weight times sqrt(fan-in). PyTorch's own start has 0.58, LeCun's and Xavier's 1, He's 1.41, and
+SELU, tanh and orthogonal starts lie between: healthy starts have 0.5 to 1.7."""
 
 VANISHED = 1e-4
 """Gradient of the first layer over that of the last, root mean square. Fan-ins of 10 to 1,000 explain 1e-2 to 1e2."""
@@ -34,14 +36,18 @@ STUCK = 10.0
 """Where a trial learns nothing, limits on signal and gradient are as much nearer to what healthy starts have."""
 
 DEAD, SATURATED = 0.5, 0.5
-"""More than half of a layer's units. At a centred start a ReLU is zero on half of the examples, so that none of 16 or more
-fires a unit is rare; a tanh or sigmoid of a signal of unit variance is saturated on less than 2 % of it."""
+"""More than half of a layer's units. At a centred start a ReLU is zero on half of the examples, so that none of 16 or
+more fires a unit is rare; a tanh or sigmoid of a signal of unit variance is saturated on less than 2 % of it."""
 
 
 def look_at_weights(program: Program, seen: FirstPass) -> list[Finding]:
     """Weights that are not finite, all zero or all the same."""
     named = list(program.model.named_parameters())
-    bad = [name for name, p in [*named, *program.model.named_buffers()] if p.is_floating_point() and not p.isfinite().all()]
+    bad = [
+        name
+        for name, p in [*named, *program.model.named_buffers()]
+        if p.is_floating_point() and not p.isfinite().all()
+    ]
     if bad:
         return [found("weights_not_finite", "failure", f"not finite: {', '.join(bad[:5])}", bad[0])]
     result = [found("weights_not_finite", "ok", f"all {len(named)} parameters are finite")]
@@ -59,7 +65,9 @@ def look_at_weights(program: Program, seen: FirstPass) -> list[Finding]:
     text = f"all weights of {', '.join(zero[:4])} are 0, and so is their gradient: they stay 0"
     result.append(found("weights_zero", "failure" if zero else "ok", text if zero else "none", ", ".join(zero[:1])))
     text = f"all units of {', '.join(equal[:4])} have the same weights and the same gradient"
-    result.append(found("weights_equal", "failure" if equal else "ok", text if equal else "none", ", ".join(equal[:1])))
+    result.append(
+        found("weights_equal", "failure" if equal else "ok", text if equal else "none", ", ".join(equal[:1]))
+    )
     return result
 
 
@@ -73,7 +81,8 @@ def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bo
 
     Args:
         untrained: whether the first loss is not below that of chance; what has learned has shown that it is well.
-        stuck: whether a trial has shown that nothing is learned: then the limits are ten times nearer to healthy values.
+        stuck: whether a trial has shown that nothing is learned: then the limits are ten times nearer to healthy
+        values.
     """
     near = STUCK if stuck else 1.0
     layers = [layer for layer in seen.layers if math.isfinite(layer.size)]
@@ -115,14 +124,21 @@ def _scale(layers: list[Layer], seen: FirstPass, untrained: bool, near: float) -
         text = f"{fell}; {gain_text}"
         result["weights_small"] = found("weights_small", "failure", text, small[0].name)
     alike = last.spread < COLLAPSED * last.size and last.spread < STUCK * FADED * 2 * first.given
-    if untrained and (alike or (faded and last.spread < limit * first.spread)) and not mostly_small and len(layers) > 2:
-        text = f"{fell}, {number(last.spread / max(last.size, 1e-30), 2)} of their size; it ought to stay above {COLLAPSED:g}"
+    if (
+        untrained
+        and (alike or (faded and last.spread < limit * first.spread))
+        and not mostly_small
+        and len(layers) > 2
+    ):
+        text = f"{fell}, {number(last.spread / max(last.size, 1e-30), 2)} of their size; it ought to stay above"
+        text += f" {COLLAPSED:g}"
         result["inputs_collapse"] = found("inputs_collapse", "failure", text, last.name)
     large = [layer for layer in hidden if layer.gain > GAIN_LARGE and not layer.normalised]
     saturated = any(a.saturated > SATURATED for a in seen.activations)
     grown = last.size > 10 * max(first.given, 1.0) or (saturated and len(large) > 1)
     if untrained and large and grown:
-        text = f"{gain_text}; the signal is {number(first.given)} at the input and {number(last.size)} behind {last.name}"
+        text = f"{gain_text}; the signal is {number(first.given)} at the input and {number(last.size)} behind"
+        text += f" {last.name}"
         result["weights_large"] = found("weights_large", "failure", text, large[0].name)
     for slug, fine in (("weights_small", gain_text), ("weights_large", gain_text), ("inputs_collapse", fell)):
         result.setdefault(slug, found(slug, "ok", fine))
@@ -145,7 +161,12 @@ def _gradient(layers: list[Layer], untrained: bool, near: float) -> list[Finding
             f"{text}; above {VANISHED * near:g} fan-ins explain it",
             first.name if vanishes else "",
         ),
-        found("gradient_explodes", "failure" if explodes else "ok", f"{text}; limit {EXPLODED:g}", first.name if explodes else ""),
+        found(
+            "gradient_explodes",
+            "failure" if explodes else "ok",
+            f"{text}; limit {EXPLODED:g}",
+            first.name if explodes else "",
+        ),
     ]
 
 

@@ -1,4 +1,5 @@
-"""What is to be learned, told from outputs and labels: classes, two classes, numbers; and which output it is about."""
+"""What is to be learned, told from outputs and labels: classes, two classes, numbers; and which output it is
+about."""
 
 from __future__ import annotations
 
@@ -22,7 +23,13 @@ def tensors_in(output: Any) -> list[tuple[tuple, Tensor]]:
     """The floating tensors of an output with their places in it."""
     if isinstance(output, Tensor):
         return [((), output)] if output.is_floating_point() else []
-    items = output.items() if isinstance(output, Mapping) else enumerate(output) if isinstance(output, tuple | list) else ()
+    items = (
+        output.items()
+        if isinstance(output, Mapping)
+        else enumerate(output)
+        if isinstance(output, tuple | list)
+        else ()
+    )
     return [((key, *place), tensor) for key, part in items for place, tensor in tensors_in(part)]
 
 
@@ -103,7 +110,9 @@ class Task:
 
     def indices(self, y: Tensor) -> Tensor:
         """The labels as class numbers, IGNORED where they do not count."""
-        if y.is_floating_point() or (y.ndim > 1 and y.shape[1] == self.classes and y.ndim == self.pick(self.output).ndim):
+        if y.is_floating_point() or (
+            y.ndim > 1 and y.shape[1] == self.classes and y.ndim == self.pick(self.output).ndim
+        ):
             return y.argmax(1)
         out = self.pick(self.output)
         return y.squeeze(-1).long() if y.ndim == out.ndim else y.long()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -27,11 +26,25 @@ LEARNED = 0.3
 """A trial that takes this share off the loss has learned something."""
 
 SLOW = 5_000
-"""Steps that the loss would take to 0 at the trial's rate: more than twice the 2,000 after which one ought to see something."""
+"""Steps that the loss would take to 0 at the trial's rate: more than twice the 2,000 after which one ought to see
+something."""
 
 TAME = 1e3
 """Weights below it have not grown without end."""
-RISKY = {"log", "log2", "log10", "log1p", "div", "sqrt", "rsqrt", "pow", "reciprocal", "exp", "linalg_vector_norm", "softmax"}
+RISKY = {
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "div",
+    "sqrt",
+    "rsqrt",
+    "pow",
+    "reciprocal",
+    "exp",
+    "linalg_vector_norm",
+    "softmax",
+}
 RISKY |= {"safe_softmax", "linalgvectornorm", "norm", "acos", "asin", "atanh", "lgamma", "binary_cross_entropy"}
 """Operations that have no finite value, or slope, at some finite numbers."""
 
@@ -85,7 +98,8 @@ def affordable(program: Program, seen: FirstPass, wanted: int, examples: int | N
 
 
 def run(program: Program, steps: int, *, watched: bool = False, **settings: float) -> Trial:
-    """Train a copy; `settings` as for `Program.fresh`. It ends where the loss is not finite or a thousand times larger."""
+    """Train a copy; `settings` as for `Program.fresh`. It ends where the loss is not finite or a thousand times
+    larger."""
     model, optimizer = program.fresh(**settings)
     before, _ = program.measured(model, program.batches[0])
     size = _norm(model)
@@ -111,7 +125,9 @@ def run(program: Program, steps: int, *, watched: bool = False, **settings: floa
         if recorder is not None:
             recorder.close()
     after, _ = program.measured(model, program.batches[0])
-    trial = Trial(losses, before, after, model, optimizer, validation=validated, shrunk=_norm(model) / size if size else 1.0)
+    trial = Trial(
+        losses, before, after, model, optimizer, validation=validated, shrunk=_norm(model) / size if size else 1.0
+    )
     if recorder is not None:
         trial.moved = _moved(model, start) / size if size else 0.0
         _gradients(trial, recorder)
@@ -131,7 +147,9 @@ def _gradients(trial: Trial, recorder: Recorder) -> None:
     """What clipping left of each gradient, and the middle size of a gradient's entries."""
     for arrived, taken in zip(recorder.seen.arrived, recorder.seen.taken, strict=True):
         keys = [key for key in taken if key in arrived]
-        came, left = (math.sqrt(sum(float(part[k].double().square().sum()) for k in keys)) for part in (arrived, taken))
+        came, left = (
+            math.sqrt(sum(float(part[k].double().square().sum()) for k in keys)) for part in (arrived, taken)
+        )
         if came > 0 and math.isfinite(came):
             trial.clipped.append(left / came)
     entries = [g.flatten().abs() for taken in recorder.seen.taken[-1:] for g in taken.values()]
@@ -140,69 +158,10 @@ def _gradients(trial: Trial, recorder: Recorder) -> None:
     trial.gradient = float(joined.median()) if len(joined) else 0.0
 
 
-def judge(program: Program, seen: FirstPass, loss: Loss | None, steps: int) -> tuple[list[Finding], Trial]:
-    """Findings of the trial, and the trial."""
-    own = run(program, steps, watched=True)
-    result = [*_settings(program, own), *_clipping(program, own)]
+def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, steps: int) -> list[Finding]:
+    """Findings on the learning rate, and on units that die, of the program's own trial and of others beside it."""
     chance = loss.chance if loss is not None and math.isfinite(loss.chance) else own.before
-    rates = _rates(program, own, chance, steps, seen)
-    return [*result, *rates, *_decay(program, own, chance, steps)], own
-
-
-# --- settings of the optimiser ---
-
-
-def _settings(program: Program, own: Trial) -> list[Finding]:
-    slug, result = "momentum_out_of_range", []
-    if program.optimizer is None:
-        return [missing(slug, "optimizer"), missing("adam_eps", "optimizer")]
-    bad, groups = "", program.optimizer.param_groups
-    for group in groups:
-        momentum, betas = group.get("momentum", 0), group.get("betas")
-        if isinstance(momentum, int | float) and not 0 <= momentum < 0.995:
-            bad = f"momentum {momentum:g} averages over {1 / max(1 - momentum, 1e-9):.0f} steps"
-        if betas is not None:
-            first, second = (float(beta) for beta in betas)
-            if not (first < 0.99 and 0.5 <= second < 1 and first <= math.sqrt(second)):
-                bad = f"betas ({first:g}, {second:g}) with beta1 above sqrt(beta2), 0.99, or beta2 below 0.5"
-    text = f"{bad}; 0.9 and (0.9, 0.999) are usual, and Adam need not converge with beta1 > sqrt(beta2) (Reddi et al. 2018)"
-    result.append(found(slug, "failure" if bad else "ok", text if bad else "momentum and betas are usual"))
-    eps = max((float(g["eps"]) for g in groups if "betas" in g and "eps" in g), default=0.0)
-    if eps:
-        text = f"eps is {number(eps)}, half of the gradients are below {number(own.gradient)}"
-        small = 0 < own.gradient < eps / 10
-        result.append(found("adam_eps", "failure" if small and own.gone() < LEARNED else "ok", text))
-    return result
-
-
-def _clipping(program: Program, own: Trial) -> list[Finding]:
-    if not own.clipped or program.train_step is None:
-        return [missing("clipping_always", "train_step")] if program.train_step is None else []
-    ratios = sorted(own.clipped)
-    middle, often = ratios[len(ratios) // 2], sum(r < 0.999 for r in ratios) / len(ratios)
-    if ratios[-1] - ratios[0] < 1e-3 * ratios[-1] and len(ratios) > 2:  # a scaled loss, whose gradient is scaled back
-        often = 0.0
-    text = f"{100 * often:.0f} % of {len(ratios)} gradients were clipped, the middle one to {number(middle, 2)} of its norm"
-    bad = often > 0.9 and middle < 0.1
-    return [found("clipping_always", "failure" if bad else "ok", f"{text}; to less than 0.1 it sets the step alone")]
-
-
-def _decay(program: Program, own: Trial, chance: float, steps: int) -> list[Finding]:
-    """Weight decay, compared with the same trial without it."""
-    slug, optimizer = "weight_decay_strong", program.optimizer
-    if optimizer is None:
-        return [missing(slug, "optimizer")]
-    decay = max((float(g.get("weight_decay", 0)) for g in optimizer.param_groups), default=0.0)
-    if decay == 0:
-        return [found(slug, "ok", "there is none")]
-    free = run(program, steps, weight_decay=0.0)
-    shrunk = own.shrunk / free.shrunk if free.shrunk else 1.0
-    text = (
-        f"with decay {decay:g} weights end at {number(shrunk, 2)} of their size without it, the loss at"
-        f" {number(own.end)} instead of {number(free.end)}, after {len(own.losses)} steps"
-    )
-    worse = own.gone() < free.gone() - 0.2 and math.isfinite(free.end)
-    return [found(slug, "failure" if shrunk < 0.8 and worse else "ok", text)]
+    return _rates(program, own, chance, steps, seen)
 
 
 # --- the learning rate ---
@@ -229,7 +188,8 @@ def _rates(program: Program, own: Trial, chance: float, steps: int, seen: FirstP
         others = {scale: run(program, steps, scale=scale) for scale in (0.1, 0.01, 0.001)[: 3 if grew else 2]}
         best = max(others, key=lambda scale: others[scale].gone())
         better = others[best]
-        text = f"learning rate {rate:g}: loss {number(own.before)} to {_end(own)}; {rate * best:g}: to {number(better.end)}"
+        text = f"learning rate {rate:g}: loss {number(own.before)} to {_end(own)}; {rate * best:g}: to"
+        text += f" {number(better.end)}"
         if _grows(own) and better.gone() > 0 and math.isfinite(better.end):
             result.append(found("diverges", "failure", f"{text}{_border(program, rate)}"))
         elif better.gone() > max(own.gone(), 0.0) + LEARNED:
@@ -298,7 +258,8 @@ def _slow(program: Program, own: Trial, steps: int, rate: float) -> list[Finding
     for scale in (100.0, 1e3, 1e4):
         faster = run(program, steps, scale=scale)
         if faster.gone() > max(LEARNED, 10 * share):
-            text = f"learning rate {rate:g}: loss {number(start)} to {number(last)} in {len(own.losses)} steps, at which it would"
+            text = f"learning rate {rate:g}: loss {number(start)} to {number(last)} in {len(own.losses)} steps, at"
+            text += " which it would"
             text += f" take {number(needed, 2)} steps to 0; {rate * scale:g}: to {number(faster.end)} in as many"
             return [found("lr_small", "failure", f"{text}; more than {SLOW:,} is more than one ought to wait")]
     return []
@@ -308,7 +269,9 @@ def _border(program: Program, rate: float) -> str:
     """How the rate compares with 2 / sharpness, for plain descent on a small model."""
     optimizer, x, y = program.optimizer, program.x, program.y
     plain = isinstance(optimizer, torch.optim.SGD) and not any(g["momentum"] for g in optimizer.param_groups)
-    small = sum(p.numel() for p in program.model.parameters()) < 2e5 and isinstance(x, Tensor) and isinstance(y, Tensor)
+    small = (
+        sum(p.numel() for p in program.model.parameters()) < 2e5 and isinstance(x, Tensor) and isinstance(y, Tensor)
+    )
     if not plain or not small:
         return ""
     try:
@@ -328,9 +291,8 @@ def _killed(program: Program, before: FirstPass, own: Trial) -> list[Finding]:
         now = after.get(was.name)
         limit = DEAD + (0 if blocked else was.units**-0.5)  # few units of a branch may die without harm
         if now is not None and was.examples >= 16 and now.dead > limit and now.dead - was.dead > 0.3:
-            text = f"{100 * was.dead:.0f} % of {was.name} fired on no example before the trial, {100 * now.dead:.0f} % after"
+            text = f"{100 * was.dead:.0f} % of {was.name} fired on no example before the trial,"
+            text += f" {100 * now.dead:.0f} % after"
             text += f" {len(own.losses)} steps; more than {100 * DEAD:.0f} % is no chance"
             return [found("units_killed", "failure", text, was.name)]
     return []
-
-

@@ -31,7 +31,9 @@ def _program(model: Any, batch: Any, loss_fn: Any, optimizer: Any = None, seed: 
     try:
         _ = program.task
     except Exception as error:
-        raise ValueError(f"model, batch: the model fails on the batch with {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"model, batch: the model fails on the batch with {type(error).__name__}: {error}"
+        ) from error
     return program
 
 
@@ -41,7 +43,8 @@ class FirstLoss:
 
     Attributes:
         measured: on the first batch, in training mode.
-        expected: of outputs that know nothing: ln K for K classes and cross-entropy, the variance of the targets for the
+        expected: of outputs that know nothing: ln K for K classes and cross-entropy, the variance of the targets for
+        the
             squared error. NaN where it is not known.
         classes: K; 1 where there are none.
         added: what the loss adds that does not depend on outputs: a penalty on weights, 0 where there is none.
@@ -53,7 +56,9 @@ class FirstLoss:
     added: float
 
     def __str__(self) -> str:
-        name = f"ln {self.classes} = " if self.classes > 1 and abs(self.expected - math.log(self.classes)) < 1e-3 else ""
+        name = (
+            f"ln {self.classes} = " if self.classes > 1 and abs(self.expected - math.log(self.classes)) < 1e-3 else ""
+        )
         text = f"first loss {number(self.measured)}; outputs that know nothing have {name}{number(self.expected)}"
         return f"{text}, and {number(self.added)} is added to it" if self.added > 1e-6 else text
 
@@ -61,8 +66,8 @@ class FirstLoss:
 def first_loss(model: nn.Module, batch: Any, loss_fn: Callable | None = None) -> FirstLoss:
     """The loss of an untrained model beside that of knowing nothing.
 
-    Of an added penalty the loss at outputs that are sure and right is left. The model is not changed. Raises TypeError or
-    ValueError, naming the argument.
+    Of an added penalty the loss at outputs that are sure and right is left. The model is not changed. Raises
+    TypeError or ValueError, naming the argument.
     """
     instance("model", model, nn.Module, "a torch.nn.Module")
     with untouched(model, None):
@@ -81,7 +86,8 @@ def first_loss(model: nn.Module, batch: Any, loss_fn: Callable | None = None) ->
 
 @dataclass(frozen=True)
 class Overfit:
-    """What became of a few examples: the lowest `loss`, after `steps` at learning rate `lr`; the first loss; the verdict."""
+    """What became of a few examples: the lowest `loss`, after `steps` at learning rate `lr`; the first loss; the
+    verdict."""
 
     examples: int
     first: float
@@ -101,9 +107,9 @@ def overfit_tiny(
 ) -> Overfit:
     """Whether the model, with its loss, can learn the first `n` examples by heart.
 
-    It is trained on a copy with Adam, without dropout, at up to three learning rates; learned means that at most a tenth of
-    the first loss is left. Not to manage it shows that something is broken; to manage it shows less, since some broken
-    programs do. Raises TypeError or ValueError, naming the argument.
+    It is trained on a copy with Adam, without dropout, at up to three learning rates; learned means that at most a
+    tenth of the first loss is left. Not to manage it shows that something is broken; to manage it shows less, since
+    some broken programs do. Raises TypeError or ValueError, naming the argument.
     """
     n, steps, seed = whole("n", n), whole("steps", steps), whole("seed", seed, least=0, most=2**32 - 1)
     instance("model", model, nn.Module, "a torch.nn.Module")
@@ -144,8 +150,8 @@ def rate_range(
     """A range test: one step at each learning rate, from the lowest up (Smith 2017, "Cyclical learning rates").
 
     It ends at the first loss that is not finite, or four times the lowest so far. Suggested is the rate at which
-    the smoothed loss falls fastest. Where it is lowest would be too high: with one step at each rate it still falls where a
-    constant rate diverges.
+    the smoothed loss falls fastest. Where it is lowest would be too high: with one step at each rate it still falls
+    where a constant rate diverges.
 
     Args:
         optimizer: None takes Adam.
@@ -195,7 +201,7 @@ def _suggest(rates: list[float], losses: list[float], first: float) -> RateRange
     text = f"there the loss, averaged over some steps, falls fastest; it is {number(first)} at first, and lowest,"
     text += f" {number(smooth[lowest])}, at {number(rates[lowest], 2)}{end}"
     if first - smooth[lowest] < 0.1 * LEARNED * abs(first):
-        return RateRange(rates, losses, math.nan, f"no rate lowers the loss of {number(first)}; something else is wrong")
+        return RateRange(
+            rates, losses, math.nan, f"no rate lowers the loss of {number(first)}; something else is wrong"
+        )
     return RateRange(rates, losses, rates[at], text)
-
-

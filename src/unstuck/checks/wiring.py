@@ -33,7 +33,9 @@ def judge(program: Program, seen: FirstPass) -> list[Finding]:
         unused = [name for name in without if name not in changes]
         if changes and not _deliberate(program, changes, order):
             text = f"{', '.join(changes[:4])}: the outputs change with them, and they get no gradient"
-            result["parameters_detached"] = found("parameters_detached", "failure", text, changes[0].rpartition(".")[0])
+            result["parameters_detached"] = found(
+                "parameters_detached", "failure", text, changes[0].rpartition(".")[0]
+            )
         if unused:
             text = f"{', '.join(unused[:4])}: the outputs do not change with them"
             verdict = "failure" if len(unused) > 0.2 * len(named) else "warning"
@@ -46,7 +48,8 @@ def _missing(program: Program, named: dict[str, Parameter], order: list[str]) ->
     slug = "parameters_missing"
     hidden = _unregistered(program)
     if hidden:
-        text = f"{hidden} tensors that the loss depends on are not in model.parameters(): layers in a plain list or dict?"
+        text = f"{hidden} tensors that the loss depends on are not in model.parameters(): layers in a plain list"
+        text += " or dict?"
         return found(slug, "failure", text)
     if program.optimizer is None:
         return missing(slug, "optimizer")
@@ -67,8 +70,8 @@ def _order(program: Program, seen: FirstPass) -> list[str]:
 def _deliberate(program: Program, names: list[str], order: list[str]) -> bool:
     """Whether it looks like fine-tuning: the lower part does not learn, and was trained before.
 
-    Biases and norms follow the weights of their layers. A part is taken for trained unless its values are still those of
-    a start: biases of exactly 0, or weights within the bounds of PyTorch's own, 1 / sqrt(fan-in).
+    Biases and norms follow the weights of their layers. A part is taken for trained unless its values are still those
+    of a start: biases of exactly 0, or weights within the bounds of PyTorch's own, 1 / sqrt(fan-in).
     """
     weights = [name for name in order if name in names]
     if not weights:
