@@ -29,7 +29,9 @@ def deep_clothes(sick: bool, seed: int) -> Program:
 @case("batchnorm_drift", "batch normalisation with momentum 0.0005", "0.1")
 def drifting_clothes(sick: bool, seed: int) -> Program:
     model = mlp((196, 64, 64, 10), norm="batch")
-    model.norm1.momentum = model.norm2.momentum = 5e-4 if sick else 0.1
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.momentum = 5e-4 if sick else 0.1
     return program(model, clothes(seed), adam(3e-3))
 
 
