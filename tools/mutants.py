@@ -50,6 +50,7 @@ TESTS = {
     "activations": ("models", "scratch_layers", "init", "plots/test_style"),
     "arguments": ("arguments",),
     "claims": ("claims", "plots/test_tables"),
+    "clinic": ("clinic_scoring", "clinic"),
     "data": ("data_*", "build_data"),
     "ensemble": ENSEMBLE,
     "evaluate": ("evaluate", "dead_units", "train"),

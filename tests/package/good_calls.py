@@ -122,6 +122,16 @@ MODELS = [
     method(models.Maxout, "forward", z=tensor(torch.ones(2, 4), torch.ones(2, 3), torch.ones(2), torch.ones(()))),
     call(models.activation_module, activation=ACTIVATION),
     call(models.count_parameters, model=model(net())),
+    call(
+        models.gated_cnn,
+        channels=integers((1, 4), [3], [1, 4, 4]),
+        blocks=integer(2),
+        classes=integer(2),
+        reduction=Argument(2, (*integer(2).bad, 5)),
+        norm=NORM,
+        residual=flag(True),
+        gate_bias=number(1.0),
+    ),
     call(models.mlp, widths=integers((3, 4, 2), [3]), activation=ACTIVATION, norm=NORM),
     call(models.small_cnn, channels=integers((1, 2), [3]), classes=integer(2), activation=ACTIVATION, norm=NORM),
     call(

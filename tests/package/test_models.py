@@ -8,7 +8,16 @@ import torch
 from torch import nn
 
 import unstuck.activations
-from unstuck.models import ACTIVATIONS, NORMS, Maxout, activation_module, count_parameters, mlp, small_cnn
+from unstuck.models import (
+    ACTIVATIONS,
+    NORMS,
+    Maxout,
+    activation_module,
+    count_parameters,
+    gated_cnn,
+    mlp,
+    small_cnn,
+)
 
 WIDTHS = (12, 7, 5, 3)
 
@@ -284,3 +293,67 @@ def test_only_what_is_learnt_is_counted():
     model = mlp(WIDTHS)
     model.linear1.requires_grad_(False)
     assert count_parameters(model) == (7 + 1) * 5 + (5 + 1) * 3
+
+
+# --- gated_cnn ---
+
+
+def test_gated_cnn_names_its_parts_and_maps_images_to_classes():
+    model = gated_cnn((3, 8), 2, 5)
+    assert names(model) == ["stem", "pool", "block1", "block2", "average", "flatten", "linear"]
+    assert model(torch.randn(4, 3, 6, 6)).shape == (4, 5)
+
+
+@pytest.mark.parametrize("norm", [None, "batch"])
+def test_gated_cnn_parameters(norm):
+    c, r = 8, 2
+    stem, head, gate = (3 * 9 + 1) * c, (c + 1) * 5, (c + 1) * (c // r) + (c // r + 1) * c
+    block = 9 * c * c + (c if norm is None else 2 * c) + gate  # the convolution's bias, or the norm's scale and shift
+    assert count_parameters(gated_cnn((3, c), 3, 5, reduction=r, norm=norm)) == stem + 3 * block + head
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_gated_block_computes_what_hu_et_al_say(residual):
+    model = gated_cnn((3, 4), 1, 5, reduction=2, norm=None, residual=residual).double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    block, before = model.block1, model.pool(model.stem(x))
+    a = block.conv(before).clamp(min=0).detach().numpy()
+    means = a.mean((2, 3))  # squeeze
+    w1, b1, w2, b2 = (p.detach().numpy() for p in block.gate.parameters())
+    gates = 1 / (1 + np.exp(-(np.maximum(means @ w1.T + b1, 0) @ w2.T + b2)))
+    expected = a * gates[:, :, None, None] + (before.detach().numpy() if residual else 0)
+    np.testing.assert_allclose(block(before).detach().numpy(), expected, rtol=1e-12)
+
+
+def test_gates_start_at_the_sigmoid_of_their_bias():
+    """The mean gate at birth, over channels and examples; the weights before it spread them a little."""
+    x = torch.rand(50, 1, 14, 14)
+    for bias in (-2.0, 0.0, 3.0):
+        torch.manual_seed(0)
+        model = gated_cnn((1, 32), 1, 10, gate_bias=bias)
+        gate = model.block1.gate
+        gates = gate.sigmoid(gate.excite(gate.act(gate.squeeze(model.pool(model.stem(x)).mean((2, 3))))))
+        assert abs(gates.mean().item() - 1 / (1 + np.exp(-bias))) < 0.03
+
+
+def test_without_norm_half_open_gates_halve_the_signal_in_each_block():
+    torch.manual_seed(0)
+    model = gated_cnn((1, 64), 6, 10, norm=None)
+    signal, sizes = model.pool(model.stem(torch.randn(20, 1, 16, 16))), []
+    for i in range(1, 7):
+        signal = getattr(model, f"block{i}")(signal)
+        sizes.append(signal.square().mean().sqrt().item())
+    factor = (sizes[-1] / sizes[0]) ** (1 / 5)  # He's start keeps it where gates are open; borders take a few percent
+    assert 0.4 < factor < 0.52
+
+
+def test_convolutions_of_a_gated_cnn_start_with_hes_weights():
+    torch.manual_seed(0)
+    model = gated_cnn((1, 64), 1, 10, norm=None)
+    assert abs(model.block1.conv.weight.std().item() / np.sqrt(2 / (64 * 9)) - 1) < 0.02
+    assert not model.block1.conv.bias.any() and not model.stem.bias.any() and not model.block1.gate.squeeze.bias.any()
+
+
+def test_more_reduction_than_channels_is_refused():
+    with pytest.raises(ValueError, match="reduction: expected at most the 4 channels of a block, got 8"):
+        gated_cnn((1, 4), 1, 10, reduction=8)

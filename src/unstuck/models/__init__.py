@@ -3,6 +3,7 @@
 from unstuck.activations import ACTIVATIONS
 from unstuck.models.activations import Maxout, activation_module
 from unstuck.models.convolutional import small_cnn
+from unstuck.models.gated import gated_cnn
 from unstuck.models.norms import NORMS
 from unstuck.models.parameters import count_parameters
 from unstuck.models.perceptron import mlp
@@ -14,6 +15,7 @@ __all__ = [
     "Maxout",
     "activation_module",
     "count_parameters",
+    "gated_cnn",
     "mlp",
     "small_cnn",
     "small_transformer",

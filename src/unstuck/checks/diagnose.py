@@ -1,0 +1,367 @@
+"""`diagnose`: the order of the examination, what follows from what, and the verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from unstuck import private
+from unstuck.arguments import function, instance, short, whole
+from unstuck.checks import (
+    capacity,
+    data,
+    labels,
+    layers,
+    learning,
+    loop,
+    numbers,
+    optimiser,
+    output,
+    start,
+    training,
+    wiring,
+)
+from unstuck.checks.behaviour import Loss, ending, loss_of
+from unstuck.checks.first_pass import FirstPass, look
+from unstuck.checks.from_record import read
+from unstuck.checks.program import Program, batches_of, is_pair, untouched
+from unstuck.checks.report import VERDICTS, Finding, Report, found
+from unstuck.record import Record
+
+ORDER = (
+    *("weights_not_finite", "inputs_not_finite", "labels_out_of_range", "batchnorm_single", "parameters_detached"),
+    *("single_output", "softmax_before_loss", "sigmoid_before_loss", "sigmoid_missing", "relu_at_output"),
+    *("loss_unfit", "labels_wrong_shape", "squashed_output"),
+    *("half_overflow", "nan_in_loss", "nan_in_forward", "nan_in_backward"),
+    *("examples_mixed", "parameters_frozen", "parameters_missing", "half_underflow", "no_step"),
+    *("gradients_not_zeroed", "batchnorm_mode", "dropout_mode", "inputs_constant"),
+    *("inputs_not_scaled", "inputs_not_centred", "targets_not_scaled", "loss_summed"),
+    *("weights_zero", "weights_equal", "weights_small", "weights_large", "units_dead_at_start"),
+    *("updates_rounded", "momentum_out_of_range", "adam_eps", "weight_decay_strong", "clipping_always"),
+    *("units_saturated", "gradient_vanishes", "inputs_collapse", "gradient_explodes"),
+    *("parameters_unused", "first_loss_high", "dropout_strong", "units_killed", "diverges", "lr_large", "lr_small"),
+    *("labels_shuffled", "labels_imbalanced", "capacity_small", "batchnorm_drift", "overfitting"),
+    *("cannot_overfit", "bias_before_norm"),
+)
+"""Causes before what follows from them."""
+
+AILING = ("first_loss_high", "units_saturated", "units_killed", "diverges", "lr_large", "lr_small", "cannot_overfit")
+BROKEN = (*AILING, "gradient_explodes", "gradient_vanishes", "capacity_small", "overfitting", "batchnorm_drift")
+WEAK = (*AILING, "gradient_vanishes", "inputs_collapse", "adam_eps", "no_step", "capacity_small")
+
+ROOTS = tuple(slug for slug in ORDER if slug not in AILING)
+
+EXPLAINS: dict[str, tuple[str, ...]] = {
+    "weights_not_finite": ORDER[1:],
+    "inputs_not_finite": ("nan_in_forward", "nan_in_loss", "nan_in_backward", *BROKEN),
+    "labels_out_of_range": ("nan_in_loss", "loss_unfit", "labels_imbalanced", *BROKEN),
+    "sigmoid_missing": ("nan_in_loss", "nan_in_backward", *BROKEN),
+    "single_output": (
+        "loss_unfit",
+        "weights_zero",
+        "weights_equal",
+        "no_step",
+        "labels_imbalanced",
+        "parameters_unused",
+        *BROKEN,
+    ),
+    "softmax_before_loss": (*BROKEN, "labels_imbalanced"),
+    "sigmoid_before_loss": (*BROKEN, "labels_imbalanced"),
+    "relu_at_output": ("units_dead_at_start", *BROKEN),
+    "squashed_output": BROKEN,
+    "loss_unfit": BROKEN,
+    "labels_wrong_shape": BROKEN,
+    "half_overflow": ("nan_in_forward", "nan_in_loss", "nan_in_backward", "updates_rounded", *BROKEN),
+    "nan_in_loss": ("nan_in_backward", *BROKEN),
+    "nan_in_forward": ("nan_in_loss", "nan_in_backward", *BROKEN),
+    "nan_in_backward": BROKEN,
+    "examples_mixed": (*BROKEN, "labels_shuffled"),
+    "inputs_constant": (
+        "inputs_collapse",
+        "units_dead_at_start",
+        "inputs_not_centred",
+        "inputs_not_scaled",
+        "labels_shuffled",
+        *BROKEN,
+    ),
+    "parameters_detached": ("loss_unfit", "no_step", "parameters_unused", *BROKEN),
+    "parameters_frozen": ("no_step", "parameters_unused", *BROKEN),
+    "parameters_missing": ("no_step", "parameters_unused", *BROKEN),
+    "no_step": BROKEN,
+    "gradients_not_zeroed": BROKEN,
+    "batchnorm_mode": ("examples_mixed", *BROKEN),
+    "inputs_not_scaled": (
+        "inputs_not_centred",
+        "weights_large",
+        "weights_small",
+        "units_dead_at_start",
+        "inputs_collapse",
+        *BROKEN,
+    ),
+    "inputs_not_centred": ("units_dead_at_start", "inputs_collapse", "weights_large", *BROKEN),
+    "targets_not_scaled": BROKEN,
+    "loss_summed": BROKEN,
+    "weights_zero": ("weights_small", *WEAK),
+    "weights_equal": ("inputs_collapse", *BROKEN),
+    "weights_small": WEAK,
+    "weights_large": ("units_dead_at_start", "inputs_collapse", *BROKEN),
+    "units_dead_at_start": ("inputs_collapse", *BROKEN),
+    "inputs_collapse": BROKEN,
+    "gradient_vanishes": ("inputs_collapse", "adam_eps", *BROKEN),
+    "units_saturated": ("gradient_vanishes", "inputs_collapse", *AILING),
+    "half_underflow": ("updates_rounded", "no_step", *BROKEN),
+    "updates_rounded": ("lr_small",),
+    "momentum_out_of_range": AILING,
+    "adam_eps": AILING,
+    "weight_decay_strong": AILING,
+    "clipping_always": AILING,
+    "first_loss_high": ("units_saturated", "units_killed"),
+    "dropout_strong": AILING,
+    "units_killed": ("lr_large", "cannot_overfit"),
+    "diverges": ("units_killed", "lr_large", "overfitting"),
+    "lr_large": ("overfitting", "labels_imbalanced"),
+    "lr_small": ("labels_imbalanced", "labels_shuffled"),
+    "parameters_unused": ("cannot_overfit",),
+    "capacity_small": ("cannot_overfit",),
+    "labels_shuffled": ("overfitting", "cannot_overfit"),
+}
+"""What follows from a cause: where the cause fails, its consequences are no findings of their own."""
+
+
+def diagnose(
+    model: nn.Module,
+    batch: Any,
+    *,
+    loss_fn: Callable | None = None,
+    optimizer: Optimizer | None = None,
+    train_step: Callable | None = None,
+    validation: Any = None,
+    record: Record | None = None,
+    steps: int = 100,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+) -> Report:
+    """What is wrong with a network that does not learn: causes first, each with evidence, cure, and a page of the
+    book.
+
+    It looks at data, outputs and loss, weights, one forward and one backward pass, the training step, and a short
+    trial training. Everything runs on copies; weights, gradients, modes, the optimiser and random states are
+    afterwards what they were. What could not be judged is "inconclusive", and says which argument is missing.
+
+    Args:
+        model: any module that can be copied. Several inputs are a tuple `x`, named ones a dict.
+        batch: `(x, y)`, or an iterable of such pairs (the first 50 are taken), as training sees them.
+        loss_fn: of (output, y), judged by its behaviour. None: the one in `train_step`, or the usual one.
+        optimizer: of this model's parameters; rebuilt on the copy with its state.
+        train_step: `train_step(model, optimizer, batch) -> loss`, one step of training as the program does it.
+        validation: like `batch`, of examples that are not trained on.
+        record: of `unstuck.probes.watch` or `fit`, from the program's own training.
+        steps: of the trial; fewer where one of them is expensive, which the report says.
+        seed: of the trial's random numbers.
+        device: where the copies run; None leaves them where they are.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong kind, the model cannot be copied or fails on the batch.
+    """
+    instance("model", model, nn.Module, "a torch.nn.Module")
+    if private.is_lazy(model):
+        raise ValueError("model: expected initialised parameters, got lazy ones; run one batch through it first")
+    for name, value, of in (("loss_fn", loss_fn, "output, y"), ("train_step", train_step, "model, optimizer, batch")):
+        if value is not None:
+            function(name, value, of, made=name == "loss_fn")
+    if optimizer is not None:
+        instance("optimizer", optimizer, Optimizer, "a torch optimizer")
+    if record is not None:
+        instance("record", record, Record, "an unstuck.record.Record")
+    steps, seed = whole("steps", steps), whole("seed", seed, least=0, most=2**32 - 1)
+    if device is not None:
+        try:
+            device = torch.device(device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"device: expected the name of one, such as 'cpu', got {short(device)} ({error})"
+            ) from error
+    with untouched(model, optimizer):
+        whole_data, batches = not is_pair(batch), batches_of("batch", batch)
+        held = None if validation is None else batches_of("validation", validation)
+        program = Program(
+            model,
+            batches,
+            validation=held,
+            loss_fn=loss_fn,
+            optimizer=optimizer,
+            train_step=train_step,
+            steps=steps,
+            seed=seed,
+            device=device,
+            whole=whole_data,
+        )
+        return Examination(program, record).report()
+
+
+class Examination:
+    """The examination of one program, from what is cheap and explains most to what costs most and explains least."""
+
+    def __init__(self, program: Program, record: Record | None) -> None:
+        self.program, self.record = program, record
+        self.findings: list[Finding] = []
+        self.notes: list[str] = []
+        self.curve: list[float] = []
+        self.seen = FirstPass()
+        self.untrained = True
+
+    def report(self) -> Report:
+        """Examine, and order what was found."""
+        self._examine()
+        if self.record is not None:
+            self.findings += read(self.record)
+        signal = [(layer.name, layer.spread) for layer in self.seen.layers]
+        return Report(ordered(self.findings), self.notes, self.curve, signal)
+
+    def failed(self, *slugs: str) -> bool:
+        """Whether one of these, or anything, has failed."""
+        return any(f.verdict == "failure" and (not slugs or f.fault in slugs) for f in self.findings)
+
+    def attempt(self, check: Callable, *args: Any) -> Any:
+        """What a check finds; what it cannot handle is a note, and no alarm."""
+        try:
+            made = check(*args)
+        except Exception as error:
+            self.notes.append(f"{check.__module__.rpartition('.')[2]}.{check.__name__} could not be done: {error}")
+            return None
+        rows = made[0] if isinstance(made, tuple) else made
+        self.findings += rows
+        return made
+
+    def _examine(self) -> None:
+        program = self.program
+        self.attempt(data.look_at_inputs, program)
+        if not self._runs():
+            return
+        loss = self._loss()
+        self.attempt(data.look_at_labels, program, loss)
+        if self.failed("labels_out_of_range", "labels_wrong_shape") and not self._loss_works():
+            return
+        broken = self.attempt(numbers.judge, program)
+        try:
+            self.seen = seen = look(program)
+        except Exception as error:
+            self._outputs(loss)
+            if not self.failed():
+                out, y = program.task.pick(program.task.output), program.y
+                shapes = f"outputs {tuple(out.shape)}, labels {tuple(getattr(y, 'shape', ()))}"
+                slug = "loss_unfit" if "ype" in str(error) else "labels_wrong_shape"
+                self.findings.append(found(slug, "failure", f"the loss fails on {shapes}: {error}"))
+            return
+        self.attempt(start.look_at_weights, program, seen)
+        self._outputs(loss)
+        if self.failed("inputs_not_finite", "weights_not_finite") or (broken is not None and broken[1]):
+            return
+        self.attempt(output.first_loss, program, loss, seen)
+        self.attempt(wiring.judge, program, seen)
+        self.attempt(data.look_at_scale, program, seen)
+        self.attempt(data.look_at_validation, program)
+        chance = math.nan if loss is None else loss.chance
+        self.untrained = not (math.isfinite(chance) and seen.loss < 0.7 * chance)
+        self.attempt(start.look_at_signal, program, seen, self.untrained)
+        self.attempt(layers.judge, program, seen)
+        self.attempt(loop.judge, program, seen)
+        self.attempt(numbers.half, program, seen)
+        if seen.differentiable:
+            self._train(loss)
+
+    def _outputs(self, loss: Loss | None) -> None:
+        program = self.program
+        try:
+            end = ending(program)
+        except Exception:
+            end = "free"
+        self.attempt(
+            output.judge, program, loss, end, self.seen if self.seen.output is not None else self._seen_output()
+        )
+
+    def _seen_output(self) -> FirstPass:
+        return FirstPass(output=self.program.task.output)
+
+    def _runs(self) -> bool:
+        """Whether the model runs on the batch at all."""
+        try:
+            _ = self.program.task
+        except Exception as error:
+            if "more than 1 value per channel" in str(error):
+                self.findings.append(found("batchnorm_single", "failure", str(error)))
+                return False
+            raise ValueError(
+                f"model, batch: the model fails on the batch with {type(error).__name__}: {error}"
+            ) from error
+        return True
+
+    def _loss(self) -> Loss | None:
+        try:
+            return loss_of(self.program)
+        except Exception as error:
+            self.notes.append(f"the loss could not be examined: {error}")
+            return None
+
+    def _loss_works(self) -> bool:
+        try:
+            for x, y in self.program.batches:
+                with torch.no_grad():
+                    self.program.loss(self.program.output(self.program.bare(), x), y)
+        except Exception:
+            return False
+        return True
+
+    def _train(self, loss: Loss | None) -> None:
+        program = self.program
+        steps = training.affordable(program, self.seen, program.steps)
+        if steps < program.steps:
+            self.notes.append(f"A step is expensive: the trial had {steps} steps instead of {program.steps}.")
+        try:
+            own = training.run(program, steps, watched=True)
+        except Exception as error:
+            self.notes.append(f"The training step fails in the trial: {error}")
+            return
+        self.curve = own.losses
+        self.attempt(training.judge, program, self.seen, loss, own, steps)
+        self.attempt(optimiser.settings, program, own)
+        self.attempt(optimiser.clipping, program, own)
+        self.attempt(optimiser.decay, program, own, steps)
+        if own.gone() >= training.LEARNED:  # its learning rate was chosen for it
+            self.findings = [f for f in self.findings if (f.fault, f.verdict) != ("loss_summed", "failure")]
+        if own.gone() < training.LEARNED and self.untrained and not self.failed("units_killed", *ROOTS):
+            self.attempt(data.look_at_scale, program, self.seen, True)
+            self.attempt(start.look_at_signal, program, self.seen, True, True)
+        self.attempt(layers.drift, program, own, steps)
+        self.attempt(labels.imbalance, program, own)
+        self.attempt(learning.overfitting, program, own)
+        others = {f.fault for f in self.findings if f.verdict == "failure"} - {"overfitting", "labels_imbalanced"}
+        if others:
+            return
+        self.attempt(labels.shuffled, program, self.seen, own)
+        if self.failed():
+            return
+        self.attempt(learning.judge_overfit, program, loss, steps)
+        self.attempt(capacity.capacity, program, self.seen, own)
+
+
+def ordered(findings: list[Finding]) -> list[Finding]:
+    """Failures, warnings, inconclusive, ok; causes first, and without what follows from a failure that is there."""
+    failing = {f.fault for f in findings if f.verdict == "failure"}
+    roots = [slug for slug in ORDER if slug in failing]
+    explained: set[str] = set()
+    for slug in roots:
+        if slug not in explained:
+            explained |= set(EXPLAINS.get(slug, ())) & set(ORDER[ORDER.index(slug) + 1 :])
+    worst: dict[str, Finding] = {}
+    for finding in findings:
+        before = worst.get(finding.fault)
+        if before is None or VERDICTS.index(finding.verdict) < VERDICTS.index(before.verdict):
+            worst[finding.fault] = finding
+    kept = [f for f in worst.values() if f.verdict in ("inconclusive", "ok") or f.fault not in explained]
+    return sorted(kept, key=lambda f: (VERDICTS.index(f.verdict), ORDER.index(f.fault)))

@@ -1,0 +1,174 @@
+"""Labels that are nearly all the same, or have nothing to do with the inputs: found by learning from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unstuck.checks.data import IMBALANCED, pooled
+from unstuck.checks.first_pass import FirstPass
+from unstuck.checks.learning import RATES, train
+from unstuck.checks.program import Batch, Program
+from unstuck.checks.report import Finding, found, missing
+from unstuck.checks.training import Trial, affordable
+from unstuck.claims import number
+
+SIGNIFICANT = 2.33
+"""Standard deviations above chance: one in a hundred sets of labels that have nothing to do with the inputs gets
+there."""
+
+
+FEWEST = 50
+"""Held-out examples below which a network that has learned something may look like chance."""
+
+
+def imbalance(program: Program, own: Trial) -> list[Finding]:
+    """Nearly all labels are of one class, and the trial's network finds the others in less than half of the cases."""
+    slug, task = "labels_imbalanced", program.task
+    y = pooled([y for _, y in program.batches])
+    if y is None or task.kind not in ("classes", "binary"):
+        return []
+    labels = task.indices(y) if task.kind == "classes" else y.reshape(-1).long() if y.numel() == len(y) else None
+    if labels is None or labels.ndim != 1 or len(labels) < 30 or int(labels.min()) < 0:
+        return []
+    counts = torch.bincount(labels)
+    share, largest = float(counts.max() / counts.sum()), int(counts.argmax())
+    if share <= IMBALANCED or share == 1:
+        return []
+    right = total = 0
+    for x, part in program.batches:
+        _, output = program.measured(own.model, (x, part), training=False)
+        rare = (task.indices(part) if task.kind == "classes" else part.reshape(-1).long()) != largest
+        out = task.pick(output)
+        named = out.argmax(task.axis) if task.kind == "classes" else (out.reshape(-1) > 0).long()
+        right += int((named[rare] != largest).sum())
+        total += int(rare.sum())
+    recall = right / max(total, 1)
+    text = f"{100 * share:.1f} % of the labels are {largest}; after the trial {100 * recall:.0f} % of the others"
+    text += " are told from it"
+    return [found(slug, "failure" if recall < 0.5 else "ok", f"{text}, at least half ought to be")]
+
+
+def shuffled(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
+    """Whether anything learns from the given pairs what holds for others: the trial, neighbours, a line, the
+    network."""
+    slug = "labels_shuffled"
+    data = held_out(program)
+    if isinstance(data, str):
+        return [missing(slug, "validation", data)]
+    (x, y), (held_x, held_y), target = data
+    tried, best = [], 0.0
+    guesses: list[tuple[str, Callable]] = [("nearest neighbours", _neighbours), ("a linear model", _linear)]
+    if program.validation:  # otherwise it has seen what is held out
+        guesses.append(("the network of the trial", lambda *_: answers(program, own.model, held_x)))
+    for name, guess in guesses:
+        z = above_chance(guess(x, target(y), held_x), target(held_y))
+        tried.append(f"{name} {number(z, 2)}")
+        best = max(best, z)
+        if z > SIGNIFICANT:
+            return [
+                found(
+                    slug,
+                    "ok",
+                    f"{name} does better than chance on held-out examples, by {number(z, 2)} standard deviations",
+                )
+            ]
+    z, learned = best, 0.0
+    x, y = x[:300], y[:300]  # fewer are learned by heart in fewer steps
+    steps = affordable(program, seen, 2 * program.steps, len(x))
+    for lr in RATES[:2]:
+        model, _ = train(program, (x, y), lr, steps)
+        z = max(z, above_chance(answers(program, model, held_x), target(held_y)))
+        learned = max(learned, above_chance(answers(program, model, x), target(y)))
+    text = f"standard deviations above chance on {len(held_y)} held-out examples: {', '.join(tried)}, the network"
+    text += " trained longer"
+    text += f" {number(z, 2)}, and {number(learned, 2)} on the examples that it was trained on; {SIGNIFICANT:g} is"
+    text += " one in a hundred"
+    # per example: what was learned by heart ought to hold to a quarter for others
+    faint = z / math.sqrt(len(held_y)) < 0.25 * learned / math.sqrt(len(y))
+    bad = z < SIGNIFICANT and learned > 2 * SIGNIFICANT and faint
+    return [found(slug, "failure" if bad else "inconclusive" if z < SIGNIFICANT else "ok", text)]
+
+
+def held_out(program: Program) -> tuple[Batch, Batch, Callable] | str:
+    """Examples to learn from and others to be judged on; or what is missing."""
+    x, y = pooled([x for x, _ in program.batches]), pooled([y for _, y in program.batches])
+    single = isinstance(program.x, Tensor)
+    task = program.task
+    if x is None or y is None or not single or task.kind == "unknown" or len(x) != len(y):
+        return "examples with one input and one label each"
+    if (task.kind == "classes" and task.indices(y).ndim != 1) or (task.kind != "classes" and y.numel() != len(y)):
+        return "one label for each example"
+
+    def target(values: Tensor) -> Tensor:
+        return task.indices(values) if task.kind == "classes" else values.reshape(-1).float()
+
+    x, y = x[:600], y[:600]
+    if program.validation:
+        held = pooled([x for x, _ in program.validation]), pooled([y for _, y in program.validation])
+        if held[0] is None or held[1] is None or len(held[0]) != len(held[1]):
+            return "validation data like the training data"
+        held_x, held_y = held[0][:600], held[1][:600]
+    else:
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(program.seed))
+        cut = 2 * len(x) // 3
+        (held_x, held_y), (x, y) = (x[order[cut:]], y[order[cut:]]), (x[order[:cut]], y[order[:cut]])
+    if len(held_y) < FEWEST or len(y) < 2 * FEWEST:
+        return f"at least {3 * FEWEST} examples in all"
+    return (x, y), (held_x, held_y), target
+
+
+def above_chance(guesses: Tensor, truth: Tensor) -> float:
+    """How many standard deviations guesses are better than if they had nothing to do with the truth.
+
+    For classes: right answers against the sum over classes of the product of both shares; for numbers: r sqrt(n).
+    """
+    n = len(truth)
+    if truth.is_floating_point():
+        both = torch.stack([guesses.double().reshape(-1), truth.double()])
+        if not bool(both.isfinite().all()) or bool((both.std(1) == 0).any()):
+            return 0.0
+        return float(torch.corrcoef(both)[0, 1]) * math.sqrt(n)
+    k = int(max(guesses.max(), truth.max())) + 1
+    shares = [torch.bincount(part.clamp(min=0), minlength=k).double() / n for part in (guesses, truth)]
+    chance = float((shares[0] * shares[1]).sum())
+    right = float((guesses == truth).double().mean())
+    return (right - chance) / math.sqrt(max(chance * (1 - chance), 1e-12) / n) if 0 < chance < 1 else 0.0
+
+
+def flat(x: Tensor, like: Tensor) -> Tensor:
+    mean, std = like.double().flatten(1).mean(0), like.double().flatten(1).std(0, correction=0)
+    return (x.double().flatten(1) - mean) / std.where(std > 1e-8, torch.inf)
+
+
+def _neighbours(x: Tensor, y: Tensor, held: Tensor, k: int = 5) -> Tensor:
+    if x.is_floating_point():
+        near = torch.cdist(flat(held, x), flat(x, x)).topk(k, largest=False).indices
+    else:
+        near = torch.cdist(held.double().flatten(1), x.double().flatten(1), p=0.0).topk(k, largest=False).indices
+    return y[near].mean(1) if y.is_floating_point() else y[near].mode(1).values
+
+
+def _linear(x: Tensor, y: Tensor, held: Tensor) -> Tensor:
+    """Ridge regression; for classes on each of them, from 0 to 1."""
+    a, b = flat(x, x), flat(held, x)
+    goal = y.double()[:, None] if y.is_floating_point() else F.one_hot(y.clamp(min=0)).double()
+    kernel = a @ a.T + 1.0  # as many equations as examples, however many features; + 1 is the bias
+    weights = torch.linalg.solve(kernel + len(a) * 0.1 * torch.eye(len(a), dtype=a.dtype), goal)
+    made = (b @ a.T + 1.0) @ weights
+    return made[:, 0] if y.is_floating_point() else made.argmax(1)
+
+
+def answers(program: Program, model: nn.Module, x: Tensor) -> Tensor:
+    """What a trained copy says: class numbers, or numbers."""
+    model.eval()
+    with torch.no_grad():
+        out = program.task.pick(program.output(model, x))
+    model.train()
+    if program.task.kind == "classes":
+        return out.argmax(program.task.axis)
+    return out.reshape(-1).float()

@@ -1,0 +1,194 @@
+"""Batch norm, dropout, and examples that get mixed up."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unstuck import parts
+from unstuck.checks.first_pass import FirstPass, look
+from unstuck.checks.program import Program, cloned
+from unstuck.checks.report import Finding, found
+from unstuck.checks.training import Trial
+from unstuck.claims import number
+from unstuck.probes import norm_drift
+from unstuck.probes.drift import BATCH_NORMS
+
+DROPPED = 0.67
+"""Dropout with probability p adds noise of variance p / (1 - p) times the square of the signal: twice it at 2/3."""
+
+DRIFTED = 1.0
+"""Running means a standard deviation away from the batch's, or standard deviations by a factor e."""
+
+
+def judge(program: Program, seen: FirstPass) -> list[Finding]:
+    """Findings that need no training."""
+    still = look(program, training=False, backward=False)
+    return [*_dropout(program, seen, still), *_norms(program, seen, still), *_mixed(program, still)]
+
+
+def _dropout(program: Program, seen: FirstPass, still: FirstPass) -> list[Finding]:
+    if not seen.dropped and not still.dropped:
+        return [found(slug, "ok", "there is no dropout") for slug in ("dropout_mode", "dropout_strong")]
+    result = []
+    where = ", ".join(dict.fromkeys(path or "the model itself" for path, _ in still.dropped))
+    verdict = "failure" if still.dropped else "ok"
+    text = (
+        f"in evaluation mode {where} still drops at random" if still.dropped else "dropout is off in evaluation mode"
+    )
+    result.append(found("dropout_mode", verdict, text, where))
+    known = [each for each in seen.dropped if each[1] == each[1]]
+    path, p = max(known, key=lambda each: each[1]) if known else ("", 0.0)
+    text = (
+        f"probability {p:g}: noise of {number(p / max(1 - p, 1e-9))} times the signal's square; above 2 it drowns it"
+    )
+    result.append(found("dropout_strong", "failure" if p > DROPPED else "ok", text, path if p > DROPPED else ""))
+    last = _last_module(program)
+    if p <= DROPPED and last is not None and isinstance(last[1], nn.modules.dropout._DropoutNd) and last[1].p > 0.1:
+        text = f"dropout with probability {last[1].p:g} stands behind the last layer: outputs are set to 0 at random"
+        result[-1] = found("dropout_strong", "failure", text, last[0])
+    return result
+
+
+def _last_module(program: Program) -> tuple[str, nn.Module] | None:
+    """The leaf that puts out what the model does."""
+    model = program.bare()
+    last: list[tuple[str, nn.Module, Any]] = []
+
+    def keep(name: str, module: nn.Module, output: Any) -> None:
+        last[:] = [(name, module, output)]
+
+    for name, module in model.named_modules():
+        if next(module.children(), None) is None:
+            module.register_forward_hook(lambda m, _, out, name=name: keep(name, m, out))
+    with torch.no_grad():
+        output = program.output(model, program.x)
+    return (last[0][0], last[0][1]) if last and last[0][2] is output else None
+
+
+def _norms(program: Program, seen: FirstPass, still: FirstPass) -> list[Finding]:
+    result = []
+    modules = {name: m for name, m in program.model.named_modules() if isinstance(m, BATCH_NORMS)}
+    if not modules and not seen.norms:
+        return []
+    untracked = {name for name, m in modules.items() if m.running_mean is None}
+    wrong = [path for path, batch in still.norms if batch and path not in untracked]
+    if wrong:
+        text = "in evaluation mode it still uses the statistics of the batch"
+        result.append(found("batchnorm_mode", "failure", text, wrong[0]))
+    x = next(parts.tensors(program.x), None)
+    if modules and x is not None and x.ndim and len(x) == 1:
+        text = "the batch holds one example: its own mean and variance are taken from it"
+        result.append(found("batchnorm_single", "warning", text, next(iter(modules))))
+    elif modules:
+        result.append(found("batchnorm_single", "ok", f"batches of {len(x) if x is not None and x.ndim else '?'}"))
+    biased = [
+        a
+        for a, b in _neighbours(program.model)
+        if getattr(a, "bias", None) is not None and isinstance(b, BATCH_NORMS)
+    ]
+    text = f"{len(biased)} layers before batch norm have a bias, which it subtracts: it costs nothing but memory"
+    result.append(found("bias_before_norm", "ok", text if biased else "none"))
+    return result
+
+
+def _neighbours(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    leaves = [m for m in model.modules() if next(m.children(), None) is None]
+    return list(pairwise(leaves))
+
+
+def drift(program: Program, own: Trial, steps: int) -> list[Finding]:
+    """The running statistics after the trial against those of the batches, and the loss in both modes."""
+    modules = [m for m in own.model.modules() if isinstance(m, BATCH_NORMS) and m.running_mean is not None]
+    if not modules or not all(bool(p.isfinite().all()) for p in own.model.parameters()):
+        return []
+    slug, batch = "batchnorm_drift", program.batches[0]
+    kept = [_without_dropout(own.model)]
+    trained, _ = program.measured(kept[0], batch)
+    evaluated, _ = program.measured(kept[0], batch, training=False)
+    result = []
+    far = ""
+    try:
+        x = cloned(program.x)
+        if isinstance(x, Tensor):
+            found_drift = norm_drift(kept[0], x, batch_size=len(x))
+            name, worst = max(found_drift.items(), key=lambda each: float(max(each[1].mean.max(), each[1].std.max())))
+            size = float(max(worst.mean.max(), worst.std.max()))
+            far = name if size > DRIFTED else ""
+            text = f"in {name} running statistics are {number(size)} standard deviations (or e-fold) from the batch's"
+    except ValueError:
+        return []
+    if not isinstance(x, Tensor):
+        return []
+    momenta = [m.momentum for m in modules if m.momentum is not None]
+    text += f" after {len(own.losses)} steps of the trial; the loss is {number(trained)} in training mode,"
+    text += f" {number(evaluated)}"
+    text += f" in evaluation mode; {DRIFTED:g} is well above chance"
+    slow = momenta and min(momenta) * len(own.losses) < 1
+    worse = math.isfinite(trained) and not evaluated < 1.5 * trained + 0.3
+    if far and worse and (slow or own.gone() > 0):
+        more = f"; with momentum {min(momenta):g} they need {1 / min(momenta):.0f} steps to settle" if slow else ""
+        result.append(found(slug, "failure", text + more, far))
+    else:
+        result.append(found(slug, "ok", text))
+    return result
+
+
+def _without_dropout(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    return model
+
+
+def _mixed(program: Program, still: FirstPass) -> list[Finding]:
+    """Whether an output depends on another example's input, in evaluation mode, where batch norm does not mix."""
+    slug, model = "examples_mixed", program.bare().eval()
+    x, _ = program.sample
+    tensors = [t for t in parts.tensors(x) if t.ndim]
+    out = program.task.pick(still.output)
+    n = len(tensors[0]) if tensors else 0
+    if n < 2 or any(len(t) != n for t in tensors) or out.ndim < 1 or len(out) != n:
+        return [found(slug, "inconclusive", "inputs and outputs have no batch axis in common")]
+    if still.dropped or any(batch for _, batch in still.norms):
+        return []
+    with torch.no_grad():
+        program.seeded()
+        before = program.task.pick(program.output(model, x)).float()
+        program.seeded()
+        again = program.task.pick(program.output(model, x)).float()
+        changed = []
+        for kept in (
+            0,
+            n - 1,
+        ):  # a recurrent net that takes examples for steps lets only the later ones see the others
+            program.seeded()
+            after = program.task.pick(program.output(model, _others_changed(x, n, kept))).float()
+            changed.append(float((after[kept] - before[kept]).abs().max()))
+    if not torch.isfinite(before).all() or not torch.equal(before, again):
+        return [found(slug, "inconclusive", "outputs are not finite, or differ from call to call")]
+    change, size = max(changed), float(before.abs().max())
+    text = (
+        f"when all inputs but one are replaced, the output for that one changes by {number(change)} of {number(size)}"
+    )
+    # float32 sums in another order differ by 1e-6 of their size
+    return [found(slug, "failure" if change > 1e-4 * size and size > 0 else "ok", f"{text}; rounding explains 1e-4")]
+
+
+def _others_changed(x: Any, n: int, kept: int) -> Any:
+    """The same example at its place, the others in another order and, where they are numbers, other ones."""
+    others = torch.tensor([i for i in range(n) if i != kept])
+    order = torch.arange(n)
+    order[others] = others[0]  # not only in another order, which attention does not see
+    fresh = cloned(x)
+    for tensor in parts.tensors(fresh):
+        with torch.no_grad():
+            moved = tensor[order.to(tensor.device)]
+            if tensor.is_floating_point():
+                moved[others] = 1.5 * moved[others] + 0.1
+            tensor.copy_(moved)
+    return fresh

@@ -1,0 +1,200 @@
+"""What is wrong between the model's last layer and the loss."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from unstuck.checks.behaviour import FAR, Ending, Loss, step_loss
+from unstuck.checks.data import pooled
+from unstuck.checks.first_pass import FirstPass
+from unstuck.checks.program import Program
+from unstuck.checks.report import Finding, found, missing
+from unstuck.checks.start import GAIN_LARGE
+from unstuck.claims import number
+
+SLUGS = (
+    *("softmax_before_loss", "sigmoid_before_loss", "sigmoid_missing", "relu_at_output", "squashed_output"),
+    *("single_output", "loss_unfit", "loss_summed"),
+)
+BEFORE = {
+    "softmax": "softmax_before_loss",
+    "sigmoid": "sigmoid_before_loss",
+    "relu": "relu_at_output",
+    "tanh": "squashed_output",
+}
+RANGE = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "softmax": (0.0, 1.0), "relu": (0.0, math.inf)}
+BEYOND = 0.05
+"""A share of targets outside the outputs' range that is more than noise at its ends."""
+
+TARGETS = 10.0
+"""Targets of this root mean square: the error that a start with outputs near 0 makes is 100 times that of scaled
+targets, and so is its gradient's square; descent at a rate for unit scale takes steps 10 times too long."""
+
+
+def judge(program: Program, loss: Loss | None, end: Ending, seen: FirstPass) -> list[Finding]:
+    """Findings on the last layer and the loss; those that hold are "ok" all together."""
+    if loss is None:
+        return [missing(slug, "loss_fn") for slug in SLUGS]
+    bad = _bad(program, loss, end, seen)
+    named = {finding.fault for finding in bad}
+    if loss.kind == "unknown" and not bad:
+        return [found(slug, "inconclusive", "the loss behaves like none of the usual ones") for slug in SLUGS]
+    well = f"the loss behaves like one on {loss.kind}, the outputs end in: {end}"
+    return [*bad, *(found(slug, "ok", well) for slug in SLUGS if slug not in named)]
+
+
+def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Finding]:
+    task, kind, y = program.task, loss.kind, program.y
+    summed = _summed(program, loss)
+    single = _single(program, loss, end)
+    if single:
+        return [single]
+    inner = step_loss(program) if program.train_step is not None and program.given_loss is not None else None
+    for each in (loss, inner):
+        if each is not None and each.bounded is not None:
+            slug = "sigmoid_before_loss" if task.kind == "binary" else "softmax_before_loss"
+            text = (
+                f"even outputs that are sure and right have a loss of {number(each.bounded)}, where it ought to be 0"
+            )
+            return [found(slug, "failure", text), *summed]
+    result = []
+    right = task.right(y, FAR) if kind in ("softmax", "sigmoid") and task.kind in ("classes", "binary") else None
+    if right is not None and loss.at(right) > loss.at(right.roll(1, task.axis) if kind == "softmax" else -right):
+        return [
+            found(
+                "loss_unfit", "failure", "the loss is smaller for outputs that are sure and wrong than for right ones"
+            )
+        ]
+    if kind in ("softmax", "sigmoid"):
+        if end in BEFORE:
+            low, high = RANGE[end]
+            text = (
+                f"outputs always lie in [{low:g}, {high:g}], also with other weights, and the loss applies a {kind}"
+            )
+            best = _best(loss, end)
+            text += f": its least value is {number(best)} instead of 0" if best > 1e-3 else ""
+            result.append(found(BEFORE[end], "failure", text))
+        if kind == "softmax" and task.kind == "numbers":
+            text = "the loss applies a softmax over the outputs, and the targets are no probabilities"
+            result.append(found("loss_unfit", "failure", text))
+    elif kind == "probabilities" and end not in ("softmax", "sigmoid"):
+        out = task.pick(seen.output).detach()
+        span = f"outputs go from {number(float(out.min()))} to {number(float(out.max()))}, and end in: {end}"
+        result.append(found("sigmoid_missing", "failure", f"{span}; the loss takes their logarithm"))
+    elif kind == "log-probabilities" and end != "log_softmax" and not _normalised(program, seen):
+        text = "the loss is minus the label's output: it expects log-probabilities, whose exponentials sum to 1"
+        result.append(found("loss_unfit", "failure", f"{text}, and the outputs end in: {end}"))
+    elif kind in ("distance", "unknown") and y.is_floating_point() and task.kind != "classes":
+        result += _bounds(program, end, seen)
+    if kind == "distance" and task.kind in ("numbers", "classes"):
+        result += _class_numbers(program)
+    return [*result, *summed]
+
+
+def _best(loss: Loss, end: Ending) -> float:
+    right = loss.task.right(loss.y, 1.0)
+    if right is None or loss.task.kind not in ("classes", "binary"):
+        return 0.0
+    return loss.at(right.clamp(*RANGE[end])) if end != "relu" else 0.0
+
+
+def _normalised(program: Program, seen: FirstPass) -> bool:
+    out = program.task.pick(seen.output).detach().float()
+    return bool((out.logsumexp(program.task.axis).abs() < 1e-2).all())
+
+
+def _single(program: Program, loss: Loss, end: Ending) -> Finding | None:
+    """One output where there are several classes."""
+    task, y = program.task, pooled([y for _, y in program.batches])
+    out = task.pick(task.output)
+    one = out.ndim < 2 or out.shape[task.axis if task.kind == "classes" else -1] == 1
+    if not one or y is None:
+        return None
+    if out.ndim > 1 and end == "softmax":
+        return found("single_output", "failure", "a softmax over a single output is 1 whatever the input")
+    values = y.unique()
+    whole = not y.is_floating_point() or bool((y == y.round()).all())
+    if out.ndim > 1 and loss.at(loss.random) == 0 == loss.at(10 * loss.random):
+        if y.is_floating_point() and not whole:
+            return found(
+                "loss_unfit", "failure", "the loss is exactly 0 whatever the output: it is one for several outputs"
+            )
+        text = f"the network has 1 output, the labels have {len(values)} values: the loss is exactly 0 whatever"
+        text += " the output"
+        return found("single_output", "failure", text)
+    if whole and len(values) > 2 and loss.kind in ("sigmoid", "probabilities"):
+        text = f"the network has 1 output, the labels have {len(values)} classes, and the loss is one for two"
+        return found("single_output", "failure", text)
+    return None
+
+
+def _summed(program: Program, loss: Loss) -> list[Finding]:
+    if loss.summed is None:
+        return [found("loss_summed", "inconclusive", "the loss of a batch repeated twice could not be computed")]
+    if not loss.summed:
+        return []
+    text = f"the loss of a batch repeated twice is twice as large, {number(loss.chance)} at chance"
+    if isinstance(program.optimizer, torch.optim.Adam | torch.optim.RMSprop | torch.optim.Adagrad):
+        return []  # whose steps do not depend on the size of the gradient
+    return [found("loss_summed", "failure", f"{text}: the learning rate is multiplied by {len(program.y)}")]
+
+
+def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
+    """Targets outside the range of the outputs."""
+    y = pooled([y for _, y in program.batches])
+    if end not in RANGE or y is None or not torch.isfinite(y).all():
+        return []
+    low, high = RANGE[end]
+    made = program.task.pick(seen.output).detach()
+    if end == "relu" and not made.any() and bool((y != 0).any()):
+        text = "all outputs are exactly 0, the targets are not, and no gradient passes where a rectifier is 0"
+        return [found("relu_at_output", "failure", text)]
+    outside = float(((y < low - 1e-6) | (y > high + 1e-6)).float().mean())
+    if outside <= BEYOND:
+        return []
+    text = f"outputs always lie in [{low:g}, {high:g}], {100 * outside:.0f} % of the targets do not"
+    return [
+        found("relu_at_output" if end == "relu" else "squashed_output", "failure", f"{text}; at most 5 % is noise")
+    ]
+
+
+def _class_numbers(program: Program) -> list[Finding]:
+    """Class numbers compared as if they were quantities."""
+    y = pooled([y for _, y in program.batches])
+    if y is None or y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1) or len(y) < 30:
+        return []
+    values = y.unique()
+    classes = 3 <= len(values) <= 20 and values.double().tolist() == list(range(len(values)))
+    if not classes:
+        return []
+    text = f"the labels are the class numbers 0 to {len(values) - 1}, and the loss measures the distance to them"
+    return [found("loss_unfit", "failure" if not y.is_floating_point() else "warning", text)]
+
+
+def first_loss(program: Program, loss: Loss | None, seen: FirstPass) -> list[Finding]:
+    """The first loss against that of chance."""
+    if loss is None or not math.isfinite(seen.loss):
+        return [] if loss is not None else [missing("first_loss_high", "loss_fn")]
+    task, chance = program.task, loss.chance
+    if task.kind == "numbers":
+        y = pooled([y for _, y in program.batches])
+        if y is None or not y.is_floating_point() or not torch.isfinite(y).all():
+            return []
+        size, out = float(y.float().square().mean().sqrt()), task.pick(seen.output).detach().float()
+        made = float(out.square().mean().sqrt())
+        text = f"targets have a root mean square of {number(size)}, first outputs of {number(made)}"
+        bad = size > TARGETS and size > TARGETS * made and seen.loss > 0.5 * abs(chance)
+        verdict = ("failure" if size > TARGETS**2 else "warning") if bad else "ok"
+        return [found("targets_not_scaled", verdict, f"{text}; up to {TARGETS:g} is well, the aim is 1")]
+    if not math.isfinite(chance) or chance <= 0:
+        return []
+    limit = 2 * chance + chance / math.log(max(2, task.classes))
+    text = (
+        f"first loss {number(seen.loss)}; that of equal outputs is {number(chance)}; a healthy start stays below"
+        f" {number(limit)}: logits of standard deviation s add about s^2 / 2, and at most 2 s, and s is near 1"
+    )
+    # a new head with usual weights on a trained network: its features are large, and the first steps mend that
+    grown = bool(seen.layers) and seen.layers[-1].given > 3 and seen.layers[-1].gain < GAIN_LARGE
+    return [found("first_loss_high", "failure" if seen.loss > limit and not grown else "ok", text)]

@@ -1,0 +1,163 @@
+"""`Finding` and `Report`: what was found, as a page that a person can act on."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from unstuck.checks.faults import FAULTS
+
+Verdict = Literal["failure", "warning", "inconclusive", "ok"]
+VERDICTS: tuple[Verdict, ...] = ("failure", "warning", "inconclusive", "ok")
+WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was examined.
+
+    Attributes:
+        fault: its slug in `FAULTS`.
+        verdict: "failure" (it stops training or makes it wrong), "warning" (suspicious), "inconclusive" (it could not
+        be
+            judged), "ok" (examined and found well).
+        symptom, cause, cure, page: as in `FAULTS`.
+        layer: where; "" for the whole program.
+        evidence: the numbers, the threshold, and where that comes from; or what is missing.
+    """
+
+    fault: str
+    verdict: Verdict
+    symptom: str
+    layer: str
+    evidence: str
+    cause: str
+    cure: str
+    page: str
+
+    def __str__(self) -> str:
+        where = f" ({self.layer})" if self.layer else ""
+        said = {
+            "failure": f"{self.cause[0].upper()}{self.cause[1:]}{where}.",
+            "warning": f"Perhaps {self.cause}{where}.",
+            "inconclusive": f"It could not be judged whether {self.cause}.",
+            "ok": f"It is not so that {self.cause}.",
+        }
+        return said[self.verdict]
+
+
+def found(fault: str, verdict: str, evidence: str, layer: str = "") -> Finding:
+    """A finding, with what the table says of its fault."""
+    row = FAULTS[fault]
+    return Finding(fault, cast(Verdict, verdict), row.symptom, layer, evidence, row.cause, row.cure, row.page)
+
+
+def missing(fault: str, argument: str, why: str = "") -> Finding:
+    """A finding that could not be judged because an argument is missing."""
+    return found(fault, "inconclusive", f"give {argument}{f': {why}' if why else ''}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `diagnose` found.
+
+    Attributes:
+        findings: failures, warnings, inconclusive, ok, each most likely first.
+        notes: what to know about the examination itself.
+        loss: of each step of the short trial training.
+        signal: the layers in their order, each with how much its outputs differ between examples.
+    """
+
+    findings: list[Finding]
+    notes: list[str] = field(default_factory=list)
+    loss: Sequence[float] = ()
+    signal: Sequence[tuple[str, float]] = ()
+
+    def of(self, *verdicts: Verdict) -> list[Finding]:
+        """The findings with these verdicts."""
+        return [finding for finding in self.findings if finding.verdict in verdicts]
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is no failure and no warning."""
+        return not self.of("failure", "warning")
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence."""
+        bad = self.of("failure", "warning")
+        if not bad:
+            return f"Nothing was found: {len(self.of('ok'))} things were examined and are well."
+        first, rest = bad[0], len(bad) - 1
+        return f"{first}" + (f" And {rest} more." if rest else "")
+
+    def __str__(self) -> str:
+        lines = [self.headline]
+        for number, f in enumerate(self.of("failure", "warning"), start=1):
+            lines += ["", f"{number}. {f.verdict.upper()}: {f.fault}" + (f", in {f.layer}" if f.layer else "")]
+            rows = [("symptom", f.symptom), ("evidence", f.evidence), ("cause", f.cause), ("cure", f.cure)]
+            for name, text in [*rows, ("page", f.page)]:
+                lines += textwrap.wrap(f"{name:9} {text}", WIDTH, initial_indent="   ", subsequent_indent=" " * 13)
+        well = ", ".join(dict.fromkeys(f.fault for f in self.of("ok")))
+        unjudged = "; ".join(f"{f.fault} ({f.evidence})" for f in self.of("inconclusive"))
+        for text in (f"Examined and found well: {well}.", f"Could not be judged: {unjudged}.", *self.notes):
+            if not text.endswith(": ."):
+                lines += ["", *textwrap.wrap(text, WIDTH)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(self._row(f) for f in self.of("failure", "warning"))
+        head = "".join(
+            f'<th scope="col" style="text-align:left">{h}</th>' for h in ("Finding", "Evidence", "Cure", "Page")
+        )
+        label = 'role="region" aria-label="What is wrong" tabindex="0"'
+        table = f'<table class="unstuck-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        body = f'<div class="unstuck-table-box" style="overflow-x:auto" {label}>{table}</div>' if rows else ""
+        pictures = curve("Loss of the trial, by step", self.loss) + curve(
+            "Difference between examples, by layer", [value for _, value in self.signal], log=True
+        )
+        well = html.escape(", ".join(dict.fromkeys(f.fault for f in self.of("ok"))))
+        unjudged = "".join(f"<li>{html.escape(f'{f.fault}: {f.evidence}')}</li>" for f in self.of("inconclusive"))
+        more = f"<details><summary>Could not be judged</summary><ul>{unjudged}</ul></details>" if unjudged else ""
+        notes = "".join(f"<p><small>{html.escape(note)}</small></p>" for note in self.notes)
+        return (
+            f'<div class="unstuck-report"><p><strong>{html.escape(self.headline)}</strong></p>{body}<p>{pictures}</p>'
+            f"<details><summary>Examined and found well</summary><p>{well}</p></details>{more}{notes}</div>"
+        )
+
+    @staticmethod
+    def _row(f: Finding) -> str:
+        texts = [html.escape(text) for text in (str(f), f.evidence, f.cure, f.page)]
+        left = ' style="text-align:left"'
+        return (
+            f'<tr><th scope="row"{left}>{texts[0]}</th>' + "".join(f"<td{left}>{t}</td>" for t in texts[1:]) + "</tr>"
+        )
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": self._repr_html_()}
+
+
+def curve(title: str, values: Sequence[float], *, log: bool = False, width: int = 180, height: int = 60) -> str:
+    """A small line as SVG in the colour of the text; "" where there are fewer than two finite values."""
+    y = np.asarray(values, dtype=float)
+    with np.errstate(all="ignore"):
+        y = np.log10(y) if log else y
+    x = np.arange(len(y))[np.isfinite(y)]
+    y = y[np.isfinite(y)]
+    if len(y) < 2:
+        return ""
+    low, span = y.min(), max(float(np.ptp(y)), 1e-12)
+    spots = zip(4 + (width - 8) * x / max(x[-1], 1), height - 4 - (height - 8) * (y - low) / span, strict=True)
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in spots)
+    ends = [f"{10**v if log else v:.3g}" for v in (y[0], y[-1])]
+    text = html.escape(f"{title}: from {ends[0]} to {ends[1]}")
+    return (
+        f'<span style="display:inline-block;margin-right:1em"><svg width="{width}" height="{height}" role="img" '
+        f'aria-label="{text}"><polyline points="{path}" fill="none" stroke="currentColor" stroke-width="1.5"/></svg>'
+        f"<br><small>{text}</small></span>"
+    )

@@ -1,0 +1,193 @@
+"""What is wrong with the weights, the signal and the gradient before training."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from unstuck.checks.first_pass import FirstPass, Layer
+from unstuck.checks.program import Program
+from unstuck.checks.report import Finding, found
+from unstuck.claims import number
+
+FADED = 1e-3
+"""The difference between examples at the last layer over that at the first. He's start keeps it at 1 at any depth,
+PyTorch's own divides by about 2.4 a layer: by 80 after five. Below 1/1000 the gradient of the lower layers is as
+small."""
+
+COLLAPSED = 0.01
+"""Difference between examples over the size of the last layer's outputs: the cosine of any two is then above
+0.9999."""
+
+GAIN_SMALL, GAIN_LARGE = 0.3, 2.5
+"""Root mean square weight times sqrt(fan-in). PyTorch's own start has 0.58, LeCun's and Xavier's 1, He's 1.41, and
+SELU, tanh and orthogonal starts lie between: healthy starts have 0.5 to 1.7."""
+
+VANISHED = 1e-4
+"""Gradient of the first layer over that of the last, root mean square. Fan-ins of 10 to 1,000 explain 1e-2 to 1e2."""
+
+EXPLODED = 1e4
+STEEP = 100.0
+"""Gradient over weights, norms: a step at a rate of 0.01 would replace the weights."""
+
+STUCK = 10.0
+"""Where a trial learns nothing, limits on signal and gradient are as much nearer to what healthy starts have."""
+
+DEAD, SATURATED = 0.5, 0.5
+"""More than half of a layer's units. At a centred start a ReLU is zero on half of the examples, so that none of 16 or
+more fires a unit is rare; a tanh or sigmoid of a signal of unit variance is saturated on less than 2 % of it."""
+
+
+def look_at_weights(program: Program, seen: FirstPass) -> list[Finding]:
+    """Weights that are not finite, all zero or all the same."""
+    named = list(program.model.named_parameters())
+    bad = [
+        name
+        for name, p in [*named, *program.model.named_buffers()]
+        if p.is_floating_point() and not p.isfinite().all()
+    ]
+    if bad:
+        return [found("weights_not_finite", "failure", f"not finite: {', '.join(bad[:5])}", bad[0])]
+    result = [found("weights_not_finite", "ok", f"all {len(named)} parameters are finite")]
+    zero, equal = [], []
+    for name, p in named:
+        g = seen.gradients.get(name)
+        if p.ndim < 2 or g is None or not torch.isfinite(g).all():
+            continue
+        if not p.any():
+            if not g.any():
+                zero.append(name)
+        elif len(p) > 1 and _same_rows(p) and _same_rows(g):
+            equal.append(name)
+    # a layer of zeros that gets a gradient is a start that some choose: it moves at the first step
+    text = f"all weights of {', '.join(zero[:4])} are 0, and so is their gradient: they stay 0"
+    result.append(found("weights_zero", "failure" if zero else "ok", text if zero else "none", ", ".join(zero[:1])))
+    text = f"all units of {', '.join(equal[:4])} have the same weights and the same gradient"
+    result.append(
+        found("weights_equal", "failure" if equal else "ok", text if equal else "none", ", ".join(equal[:1]))
+    )
+    return result
+
+
+def _same_rows(w: Tensor) -> bool:
+    rows = w.detach().flatten(1).double()
+    return bool((rows - rows[0]).abs().max() <= 1e-5 * rows.abs().max())
+
+
+def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bool = False) -> list[Finding]:
+    """Signal, difference between examples, gradient, saturated and dead units, layer by layer.
+
+    Args:
+        untrained: whether the first loss is not below that of chance; what has learned has shown that it is well.
+        stuck: whether a trial has shown that nothing is learned: then the limits are ten times nearer to healthy
+        values.
+    """
+    near = STUCK if stuck else 1.0
+    layers = [layer for layer in seen.layers if math.isfinite(layer.size)]
+    result = [*_units(seen, untrained, near)]
+    for name, p in program.model.named_parameters() if stuck else ():
+        g = seen.gradients.get(name)
+        ratio = float(g.float().norm() / p.float().norm()) if g is not None and p.ndim > 1 and p.any() else 0.0
+        if ratio > STEEP and abs(seen.loss) < STEEP:
+            text = f"the gradient of {name} is {number(ratio)} times its weights (norms); up to {STEEP:g} is well"
+            result.append(found("gradient_explodes", "failure", text, name.rpartition(".")[0]))
+            break
+    if len(layers) < 2:
+        return result
+    scale, gradient = _scale(layers, seen, untrained, near), _gradient(layers, untrained, near)
+    sigmoids = sum(a.kind == "sigmoid" for a in seen.activations)
+    if any(f.fault == "inputs_collapse" and f.verdict == "failure" for f in scale):  # both fade for one reason
+        if 2 * sigmoids < len(seen.activations):
+            gradient = [f for f in gradient if f.fault != "gradient_vanishes"]
+        else:  # a sigmoid's slope is at most 1/4, whatever the weights
+            gradient = _gradient(layers, untrained, STUCK**2)
+    return [*result, *scale, *gradient]
+
+
+def _scale(layers: list[Layer], seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
+    first, last = layers[0], layers[-1]
+    gains = ", ".join(number(layer.gain, 2) for layer in layers[:8])
+    gain_text = f"root mean square weight times sqrt(fan-in), by layer: {gains}; a healthy start has 0.5 to 1.7"
+    hidden = layers[:-1]
+    limit = FADED * near
+    faded = last.spread < limit * max(first.given, 1e-30)
+    result: dict[str, Finding] = {}
+    fell = (
+        f"the difference between examples is {number(first.spread)} behind {first.name} and"
+        f" {number(last.spread)} behind {last.name}, {number(last.spread / max(first.given, 1e-30), 2)} of the inputs'"
+    )
+    small = [layer for layer in layers if layer.gain < GAIN_SMALL and not layer.normalised and layer.gain > 0]
+    mostly_small = len(small) >= 0.5 * len(layers)
+    if untrained and faded and mostly_small:
+        text = f"{fell}; {gain_text}"
+        result["weights_small"] = found("weights_small", "failure", text, small[0].name)
+    alike = last.spread < COLLAPSED * last.size and last.spread < STUCK * FADED * 2 * first.given
+    if (
+        untrained
+        and (alike or (faded and last.spread < limit * first.spread))
+        and not mostly_small
+        and len(layers) > 2
+    ):
+        text = f"{fell}, {number(last.spread / max(last.size, 1e-30), 2)} of their size; it ought to stay above"
+        text += f" {COLLAPSED:g}"
+        result["inputs_collapse"] = found("inputs_collapse", "failure", text, last.name)
+    large = [layer for layer in hidden if layer.gain > GAIN_LARGE and not layer.normalised]
+    saturated = any(a.saturated > SATURATED for a in seen.activations)
+    grown = last.size > 10 * max(first.given, 1.0) or (saturated and len(large) > 1)
+    if untrained and large and grown:
+        text = f"{gain_text}; the signal is {number(first.given)} at the input and {number(last.size)} behind"
+        text += f" {last.name}"
+        result["weights_large"] = found("weights_large", "failure", text, large[0].name)
+    for slug, fine in (("weights_small", gain_text), ("weights_large", gain_text), ("inputs_collapse", fell)):
+        result.setdefault(slug, found(slug, "ok", fine))
+    return list(result.values())
+
+
+def _gradient(layers: list[Layer], untrained: bool, near: float) -> list[Finding]:
+    known = [layer for layer in layers if math.isfinite(layer.gradient)]
+    if len(known) < 3:
+        return []
+    first, last = known[0], known[-1]
+    ratio = first.gradient / last.gradient if last.gradient else math.nan
+    text = f"root mean square gradient of {first.name} over that of {last.name}: {number(ratio)}"
+    vanishes = untrained and ratio < VANISHED * near
+    explodes = ratio > EXPLODED and first.gradient > 1
+    return [
+        found(
+            "gradient_vanishes",
+            "failure" if vanishes else "ok",
+            f"{text}; above {VANISHED * near:g} fan-ins explain it",
+            first.name if vanishes else "",
+        ),
+        found(
+            "gradient_explodes",
+            "failure" if explodes else "ok",
+            f"{text}; limit {EXPLODED:g}",
+            first.name if explodes else "",
+        ),
+    ]
+
+
+def _units(seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
+    result = []
+    hidden = [a for a in seen.activations if a.behind < len(seen.layers)]  # those of the output have no layer above
+    rectified = [a for a in hidden if a.kind not in ("sigmoid", "tanh") and a.examples >= 16]
+    squashed = [a for a in hidden if a.kind in ("sigmoid", "tanh")]
+    for slug, those, attribute, limit in (
+        ("units_dead_at_start", rectified, "dead", DEAD),
+        ("units_saturated", squashed, "saturated", SATURATED),
+    ):
+        if not those:
+            continue
+        worst = max(those, key=lambda a: getattr(a, attribute) - (0 if attribute == "saturated" else a.units**-0.5))
+        value = getattr(worst, attribute)
+        if attribute == "dead":  # where all inputs have one sign, half of H units stay silent, more by chance
+            limit += 1 / math.sqrt(worst.units)
+        elif near > 1:
+            limit *= 0.6
+        bad = value > limit and (untrained or value > 0.9)
+        text = f"{100 * value:.0f} % of {worst.name}; more than {100 * limit:.0f} % is no chance"
+        result.append(found(slug, "failure" if bad else "ok", text, worst.name if bad else ""))
+    return result

@@ -1,0 +1,298 @@
+"""A short trial training with the user's step, and the same with another learning rate, momentum or weight decay."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unstuck.checks.behaviour import Loss
+from unstuck.checks.find_nan import FAULT_OF, OVERFLOWS, locate
+from unstuck.checks.first_pass import FirstPass, look
+from unstuck.checks.loop import Recorder
+from unstuck.checks.program import Program
+from unstuck.checks.report import Finding, found, missing
+from unstuck.checks.start import DEAD
+from unstuck.claims import number
+from unstuck.sharpness import sharpness
+
+WATCHED = 25
+"""Steps at the beginning of a trial whose gradients are looked at."""
+
+LEARNED = 0.3
+"""A trial that takes this share off the loss has learned something."""
+
+SLOW = 5_000
+"""Steps that the loss would take to 0 at the trial's rate: more than twice the 2,000 after which one ought to see
+something."""
+
+TAME = 1e3
+"""Weights below it have not grown without end."""
+RISKY = {
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "div",
+    "sqrt",
+    "rsqrt",
+    "pow",
+    "reciprocal",
+    "exp",
+    "linalg_vector_norm",
+    "softmax",
+}
+RISKY |= {"safe_softmax", "linalgvectornorm", "norm", "acos", "asin", "atanh", "lgamma", "binary_cross_entropy"}
+"""Operations that have no finite value, or slope, at some finite numbers."""
+
+BUDGET = 2e10
+"""Multiplications for one trial: the number of steps follows from it, and from no clock, so that reports repeat."""
+EACH_OPERATION = 4e4
+"""Multiplications in the time that calling an operation takes."""
+
+
+@dataclass
+class Trial:
+    """A trial: its losses, the loss on the first batch before and after, what the first steps' gradients were."""
+
+    losses: list[float]
+    before: float
+    after: float
+    model: nn.Module
+    optimizer: Optimizer
+    clipped: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    gradient: float = math.nan
+    shrunk: float = 1.0
+    moved: float = 0.0
+
+    @property
+    def stopped(self) -> int | None:
+        """The first step whose loss is not finite."""
+        return next((i for i, value in enumerate(self.losses) if not math.isfinite(value)), None)
+
+    @property
+    def end(self) -> float:
+        """The loss at the end: of the last steps on average, or of the first batch."""
+        if self.stopped is not None or not math.isfinite(self.after):
+            return math.inf
+        last = self.losses[-max(1, len(self.losses) // 5) :]
+        return sum(last) / len(last)
+
+    def gone(self, floor: float = 0.0) -> float:
+        """The share of the loss above `floor` that is gone at the end; negative where it grew."""
+        start = self.before - floor
+        if not math.isfinite(self.end) or not start > 0:
+            return -math.inf if not math.isfinite(self.end) else 0.0
+        return (self.before - self.end) / start
+
+
+def affordable(program: Program, seen: FirstPass, wanted: int, examples: int | None = None) -> int:
+    """How many steps of `wanted` a training may have, on batches like the first, or of so many examples."""
+    larger = 1.0 if examples is None else examples / max(1, len(program.y) if isinstance(program.y, Tensor) else 1)
+    each = 3 * (seen.cost * larger + EACH_OPERATION * seen.operations)
+    return max(min(wanted, 10), min(wanted, int(BUDGET * wanted / program.steps / max(each, 1))))
+
+
+def run(program: Program, steps: int, *, watched: bool = False, **settings: float) -> Trial:
+    """Train a copy; `settings` as for `Program.fresh`. It ends where the loss is not finite or a thousand times
+    larger."""
+    model, optimizer = program.fresh(**settings)
+    before, _ = program.measured(model, program.batches[0])
+    size = _norm(model)
+    start = [p.detach().clone() for p in model.parameters()] if watched else []
+    recorder = Recorder(model, optimizer) if watched else None
+    losses: list[float] = []
+    validated: list[float] = []
+    program.seeded()
+    try:
+        for step in range(steps):
+            batch = program.batches[step % len(program.batches)]
+            value = program.step(model, optimizer, batch)
+            if value != value and all(v == v for p in model.parameters() for v in [float(p.detach().sum())]):
+                value = program.measured(model, batch)[0]  # the user's step returns no loss
+            losses.append(value)
+            if recorder is not None and step + 1 == WATCHED:
+                recorder.close()
+            if watched and program.validation and (step + 1) % max(1, steps // 10) == 0:
+                validated.append(program.measured(model, program.validation[0], training=False)[0])
+            if not math.isfinite(value) or abs(value) > 1e3 * (abs(before) + 1):
+                break
+    finally:
+        if recorder is not None:
+            recorder.close()
+    after, _ = program.measured(model, program.batches[0])
+    trial = Trial(
+        losses, before, after, model, optimizer, validation=validated, shrunk=_norm(model) / size if size else 1.0
+    )
+    if recorder is not None:
+        trial.moved = _moved(model, start) / size if size else 0.0
+        _gradients(trial, recorder)
+    return trial
+
+
+def _norm(model: nn.Module) -> float:
+    return math.sqrt(sum(float(p.detach().double().square().sum()) for p in model.parameters() if p.ndim > 1))
+
+
+def _moved(model: nn.Module, start: list[Tensor]) -> float:
+    pairs = zip(model.parameters(), start, strict=True)
+    return math.sqrt(sum(float((p.detach() - q).double().square().sum()) for p, q in pairs))
+
+
+def _gradients(trial: Trial, recorder: Recorder) -> None:
+    """What clipping left of each gradient, and the middle size of a gradient's entries."""
+    for arrived, taken in zip(recorder.seen.arrived, recorder.seen.taken, strict=True):
+        keys = [key for key in taken if key in arrived]
+        came, left = (
+            math.sqrt(sum(float(part[k].double().square().sum()) for k in keys)) for part in (arrived, taken)
+        )
+        if came > 0 and math.isfinite(came):
+            trial.clipped.append(left / came)
+    entries = [g.flatten().abs() for taken in recorder.seen.taken[-1:] for g in taken.values()]
+    joined = torch.cat(entries) if entries else torch.zeros(0)
+    joined = joined[joined > 0]
+    trial.gradient = float(joined.median()) if len(joined) else 0.0
+
+
+def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, steps: int) -> list[Finding]:
+    """Findings on the learning rate, and on units that die, of the program's own trial and of others beside it."""
+    chance = loss.chance if loss is not None and math.isfinite(loss.chance) else own.before
+    return _rates(program, own, chance, steps, seen)
+
+
+# --- the learning rate ---
+
+
+def _rates(program: Program, own: Trial, chance: float, steps: int, seen: FirstPass) -> list[Finding]:
+    slugs = ("lr_small", "lr_large", "diverges", "units_killed")
+    killed = _killed(program, seen, own)
+    if own.gone() >= LEARNED and not killed:
+        text = f"the trial's loss falls from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
+        return [found(slug, "ok", text) for slug in slugs]
+    if program.optimizer is None:
+        return [missing(slug, "optimizer") for slug in slugs[:3]] + killed
+    if own.before < 0.5 * chance and math.isfinite(own.end) and own.end < 2 * own.before:
+        return [found(slug, "ok", "the network has been trained, and stays so") for slug in slugs]
+    rate = max(float(group["lr"]) for group in program.optimizer.param_groups)
+    grew = not math.isfinite(own.end) or own.end > 2 * max(own.before, chance)
+    result: list[Finding] = []
+    if own.stopped:
+        born = _born(program, own.stopped)
+        if born is not None:
+            return [born]
+    if grew or own.gone() < LEARNED:
+        others = {scale: run(program, steps, scale=scale) for scale in (0.1, 0.01, 0.001)[: 3 if grew else 2]}
+        best = max(others, key=lambda scale: others[scale].gone())
+        better = others[best]
+        text = f"learning rate {rate:g}: loss {number(own.before)} to {_end(own)}; {rate * best:g}: to"
+        text += f" {number(better.end)}"
+        if _grows(own) and better.gone() > 0 and math.isfinite(better.end):
+            result.append(found("diverges", "failure", f"{text}{_border(program, rate)}"))
+        elif better.gone() > max(own.gone(), 0.0) + LEARNED:
+            result.append(found("lr_large", "failure", f"{text}, in as many steps"))
+    if not result and math.isfinite(own.end):
+        result += _slow(program, own, steps, rate)
+    # where a layer is dead and nothing flows through it, the rate is not the whole story any more
+    if killed and (not result or not _flows(program, own)):
+        result += killed
+    named = {f.fault for f in result}
+    text = f"loss {number(own.before)} to {_end(own)} in {len(own.losses)} steps; no other rate does better"
+    return [*result, *(found(slug, "ok", text) for slug in slugs if slug not in named)]
+
+
+def _born(program: Program, step: int) -> Finding | None:
+    """Where a value that is not finite arises in the trial, if it is none of numbers that have grown too large."""
+    while True:  # the last step before it may have left weights that are not finite
+        model, optimizer = program.fresh()
+        program.seeded()
+        for i in range(step):
+            program.step(model, optimizer, program.batches[i % len(program.batches)])
+        if all(bool(p.isfinite().all()) for p in model.parameters()) or not step:
+            break
+        step -= 1
+    if any(float(p.detach().abs().max()) > TAME for p in model.parameters() if p.numel()):
+        return None
+    one = program.at(program.batches[step % len(program.batches)], model)
+    origin = locate(one)
+    kind = origin.operation.removesuffix("0").removesuffix("Backward").lower().strip("_")
+    if origin.where not in FAULT_OF:
+        return None
+    if origin.half:
+        text = f"after {step} steps of the trial: {origin} {OVERFLOWS}"
+        return found("half_overflow", "failure", text, origin.layer)
+    if kind not in RISKY:
+        return None
+    return found(FAULT_OF[origin.where], "failure", f"after {step} steps of the trial: {origin}", origin.layer)
+
+
+def _grows(own: Trial) -> bool:
+    """Whether the loss is not finite, or goes on growing: its last quarter is above three times its second."""
+    if not math.isfinite(own.end):
+        return True
+    quarter = max(1, len(own.losses) // 4)
+    second, last = own.losses[quarter : 2 * quarter] or own.losses, own.losses[-quarter:]
+    return own.end > 2 * abs(own.before) and sum(last) / len(last) > 3 * sum(second) / len(second)
+
+
+def _flows(program: Program, own: Trial) -> bool:
+    """Whether, after the trial, a gradient reaches the weights of the first layer."""
+    after = look(program, own.model)
+    return not after.layers or after.layers[0].gradient > 0
+
+
+def _end(trial: Trial) -> str:
+    return number(trial.end) if trial.stopped is None else f"not finite at step {trial.stopped}"
+
+
+def _slow(program: Program, own: Trial, steps: int, rate: float) -> list[Finding]:
+    """A learning rate that is too small by a factor of a hundred or more."""
+    start, last = own.before, own.after
+    share = (start - last) / start if start > 0 else 0.0
+    needed = len(own.losses) / share if share > 0 else math.inf
+    if needed < SLOW:
+        return []
+    for scale in (100.0, 1e3, 1e4):
+        faster = run(program, steps, scale=scale)
+        if faster.gone() > max(LEARNED, 10 * share):
+            text = f"learning rate {rate:g}: loss {number(start)} to {number(last)} in {len(own.losses)} steps, at"
+            text += " which it would"
+            text += f" take {number(needed, 2)} steps to 0; {rate * scale:g}: to {number(faster.end)} in as many"
+            return [found("lr_small", "failure", f"{text}; more than {SLOW:,} is more than one ought to wait")]
+    return []
+
+
+def _border(program: Program, rate: float) -> str:
+    """How the rate compares with 2 / sharpness, for plain descent on a small model."""
+    optimizer, x, y = program.optimizer, program.x, program.y
+    plain = isinstance(optimizer, torch.optim.SGD) and not any(g["momentum"] for g in optimizer.param_groups)
+    small = (
+        sum(p.numel() for p in program.model.parameters()) < 2e5 and isinstance(x, Tensor) and isinstance(y, Tensor)
+    )
+    if not plain or not small:
+        return ""
+    try:
+        value = float(sharpness(program.bare(), x, y, loss_fn=lambda out, y: program.loss(out, y))[0])
+    except Exception:  # not twice differentiable
+        return ""
+    return f"; 2 / sharpness is {number(2 / value)} at the start" if value > 0 else ""
+
+
+def _killed(program: Program, before: FirstPass, own: Trial) -> list[Finding]:
+    """Units that fired before the trial and do not fire after it."""
+    if not all(bool(p.isfinite().all()) for p in own.model.parameters()):
+        return []
+    after = {a.name: a for a in look(program, own.model, backward=False).activations}
+    blocked = own.gone() < LEARNED and not _flows(program, own)
+    for was in before.activations:
+        now = after.get(was.name)
+        limit = DEAD + (0 if blocked else was.units**-0.5)  # few units of a branch may die without harm
+        if now is not None and was.examples >= 16 and now.dead > limit and now.dead - was.dead > 0.3:
+            text = f"{100 * was.dead:.0f} % of {was.name} fired on no example before the trial,"
+            text += f" {100 * now.dead:.0f} % after"
+            text += f" {len(own.losses)} steps; more than {100 * DEAD:.0f} % is no chance"
+            return [found("units_killed", "failure", text, was.name)]
+    return []

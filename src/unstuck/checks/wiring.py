@@ -1,0 +1,128 @@
+"""Which parameters learn: those in the optimiser, on the graph, and not frozen."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn.parameter import Parameter
+
+from unstuck import graph
+from unstuck.checks.first_pass import FirstPass
+from unstuck.checks.program import Program
+from unstuck.checks.report import Finding, found, missing
+
+SLUGS = ("parameters_frozen", "parameters_detached", "parameters_unused", "parameters_missing")
+
+
+def judge(program: Program, seen: FirstPass) -> list[Finding]:
+    """Findings on parameters that cannot learn."""
+    named = dict(program.model.named_parameters())
+    if not named:
+        return []
+    result = {slug: found(slug, "ok", f"{len(named)} parameters") for slug in SLUGS}
+    order = _order(program, seen)
+    frozen = [name for name, p in named.items() if not p.requires_grad]
+    if frozen and not _deliberate(program, frozen, order):
+        text = f"{len(frozen)} of {len(named)} have requires_grad=False: {', '.join(frozen[:4])}"
+        result["parameters_frozen"] = found("parameters_frozen", "failure", text, frozen[0].rpartition(".")[0])
+    without = [name for name, p in named.items() if p.requires_grad and seen.gradients.get(name) is None]
+    if without and len(frozen) < len(named):
+        changes = [name for name in without if _changes(program, name)]
+        unused = [name for name in without if name not in changes]
+        if changes and not _deliberate(program, changes, order):
+            text = f"{', '.join(changes[:4])}: the outputs change with them, and they get no gradient"
+            result["parameters_detached"] = found(
+                "parameters_detached", "failure", text, changes[0].rpartition(".")[0]
+            )
+        if unused:
+            text = f"{', '.join(unused[:4])}: the outputs do not change with them"
+            verdict = "failure" if len(unused) > 0.2 * len(named) else "warning"
+            result["parameters_unused"] = found("parameters_unused", verdict, text, unused[0].rpartition(".")[0])
+    result["parameters_missing"] = _missing(program, named, order)
+    return list(result.values())
+
+
+def _missing(program: Program, named: dict[str, Parameter], order: list[str]) -> Finding:
+    slug = "parameters_missing"
+    hidden = _unregistered(program)
+    if hidden:
+        text = f"{hidden} tensors that the loss depends on are not in model.parameters(): layers in a plain list"
+        text += " or dict?"
+        return found(slug, "failure", text)
+    if program.optimizer is None:
+        return missing(slug, "optimizer")
+    held = {id(p) for group in program.optimizer.param_groups for p in group["params"]}
+    left_out = [name for name, p in named.items() if p.requires_grad and id(p) not in held]
+    text = f"{len(left_out)} of {len(named)} are in no group of the optimiser"
+    if left_out and not _deliberate(program, left_out, order):
+        return found(slug, "failure", f"{text}: {', '.join(left_out[:4])}", left_out[0].rpartition(".")[0])
+    return found(slug, "ok", text)
+
+
+def _order(program: Program, seen: FirstPass) -> list[str]:
+    """The names of weights in the order in which they are used, then the others in that of registration."""
+    used = list(dict.fromkeys(layer.parameter for layer in seen.layers))
+    return used if used else [name for name, _ in program.model.named_parameters()]
+
+
+def _deliberate(program: Program, names: list[str], order: list[str]) -> bool:
+    """Whether it looks like fine-tuning: the lower part does not learn, and was trained before.
+
+    Biases and norms follow the weights of their layers. A part is taken for trained unless its values are still those
+    of a start: biases of exactly 0, or weights within the bounds of PyTorch's own, 1 / sqrt(fan-in).
+    """
+    weights = [name for name in order if name in names]
+    if not weights:
+        return all(program.model.get_parameter(name).ndim < 2 for name in names)
+    if weights != order[: len(weights)] or len(weights) == len(order):
+        return False
+    return not any(_as_drawn(program.model, name) for name in weights)
+
+
+@torch.no_grad()
+def _as_drawn(model: nn.Module, name: str) -> bool:
+    """Whether a layer's values are those of a start."""
+    p = model.get_parameter(name)
+    bound = 1 / math.sqrt(p[0].numel())
+    if p.numel() >= 50 and p.abs().max() <= bound * (1 + 1e-6) and p.abs().max() > 0.9 * bound:
+        return True
+    layer = model.get_submodule(name.rpartition(".")[0])
+    bias = getattr(layer, "bias", None)
+    return isinstance(bias, torch.Tensor) and bias.numel() > 1 and bool((bias == bias[0]).all())
+
+
+@torch.no_grad()
+def _changes(program: Program, name: str) -> bool:
+    """Whether outputs change with a parameter."""
+    model = program.bare()
+    program.seeded()
+    before = program.task.pick(program.output(model, program.x)).clone()
+    p = model.get_parameter(name)
+    p.add_(0.5 * p.abs().mean() + 0.1)
+    p.mul_(1 + 0.5 * torch.rand_like(p) if p.is_floating_point() else 1)
+    program.seeded()
+    return not torch.equal(before, program.task.pick(program.output(model, program.x)))
+
+
+def _unregistered(program: Program) -> int:
+    """How many leaves of the loss's graph are parameters that the model does not know."""
+    model = program.bare()
+    known = {id(p) for p in model.parameters()}
+    program.seeded()
+    out = program.task.pick(program.output(model, program.x))
+    waiting, done, count = [out.grad_fn], set(), 0
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in done:
+            continue
+        done.add(node)
+        if graph.kind(node) == graph.LEAF:
+            leaf = node.variable  # type: ignore[attr-defined]
+            count += isinstance(leaf, Parameter) and id(leaf) not in known
+        waiting += [behind for behind, _ in node.next_functions]
+    if not count or program.optimizer is None:
+        return count
+    held = {id(p) for group in program.optimizer.param_groups for p in group["params"]}
+    return count if len(held) <= len(known) else 0
