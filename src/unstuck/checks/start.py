@@ -116,7 +116,7 @@ def _scale(layers: list[Layer], seen: FirstPass, untrained: bool, near: float) -
     result: dict[str, Finding] = {}
     fell = (
         f"the difference between examples is {number(first.spread)} behind {first.name} and"
-        f" {number(last.spread)} behind {last.name}, {number(last.spread / max(first.given, 1e-30), 2)} of the inputs'"
+        f" {number(last.spread)} behind {last.name}, {number(last.spread / max(first.given, 1e-30), 2)} of the inputs"
     )
     small = [layer for layer in layers if layer.gain < GAIN_SMALL and not layer.normalised and layer.gain > 0]
     mostly_small = len(small) >= 0.5 * len(layers)
