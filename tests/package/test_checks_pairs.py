@@ -30,7 +30,7 @@ def check(name, seed):
     assert named(sick)[:1] == [fault], sick
     repaired = diagnose(**doctors_pairs.build(name, False, seed))
     assert named(repaired) == [], repaired
-    assert not sick.notes and not repaired.notes  # no check has failed on the way
+    assert not repaired.notes  # no check has failed on the way
 
 
 @pytest.mark.parametrize("name", doctors_pairs.PAIRS)

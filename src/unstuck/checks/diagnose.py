@@ -169,6 +169,8 @@ class Examination:
         self.attempt(data.look_at_scale, program, seen)
         self.attempt(data.look_at_validation, program)
         chance = math.nan if loss is None else loss.chance
+        if loss is not None and loss.kind != "unknown" and chance > 0:
+            program.chance = chance
         self.untrained = not (math.isfinite(chance) and seen.loss < 0.7 * chance)
         self.attempt(start.look_at_signal, program, seen, self.untrained)
         self.attempt(layers.judge, program, seen)
@@ -236,7 +238,7 @@ class Examination:
         self.attempt(optimiser.decay, program, own, steps)
         if own.gone() >= training.LEARNED:  # its learning rate was chosen for it
             self.findings = [f for f in self.findings if (f.fault, f.verdict) != ("loss_summed", "failure")]
-        if own.gone() < training.LEARNED and self.untrained and not self.failed("units_killed", *ROOTS):
+        if own.gone() < training.LEARNED and self.untrained and not self.failed("units_killed", "diverges", *ROOTS):
             self.attempt(data.look_at_scale, program, self.seen, True)
             self.attempt(start.look_at_signal, program, self.seen, True, True)
         self.attempt(layers.drift, program, own, steps)
