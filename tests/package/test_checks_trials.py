@@ -170,7 +170,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    ("end", "code", "said"), [(", nn.Softmax(1)", 1, "probabilities already"), ("", 0, "Nothing")]
+    ("end", "code", "said"),
+    [(", nn.Softmax(1)", 1, "probabilities already"), ("", 0, "Nothing")],
 )
 def test_a_program_that_is_no_notebook(tmp_path, capsys, end, code, said):
     path = tmp_path / "program.py"

@@ -127,16 +127,8 @@ def run(program: Program, steps: int, *, watched: bool = False, **settings: floa
         if recorder is not None:
             recorder.close()
     after, _ = program.measured(model, program.batches[0])
-    trial = Trial(
-        losses,
-        before,
-        after,
-        model,
-        optimizer,
-        validation=validated,
-        chance=program.chance,
-        shrunk=_norm(model) / size if size else 1.0,
-    )
+    shrunk = _norm(model) / size if size else 1.0
+    trial = Trial(losses, before, after, model, optimizer, shrunk=shrunk, validation=validated, chance=program.chance)
     if recorder is not None:
         _gradients(trial, recorder)
     return trial
