@@ -49,6 +49,7 @@ PLOTS = ("plots/test_*",)
 TESTS = {
     "activations": ("models", "scratch_layers", "init", "plots/test_style"),
     "arguments": ("arguments",),
+    "checks": ("checks_*",),
     "claims": ("claims", "plots/test_tables"),
     "clinic": ("clinic_scoring", "clinic"),
     "data": ("data_*", "build_data"),

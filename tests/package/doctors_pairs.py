@@ -150,7 +150,7 @@ def years(sick):
 @pair("inputs_not_finite")
 def a_missing_value(sick):
     data = line()
-    x, y = data["batch"][0]
+    x, _ = data["batch"][0]
     x[7, 1] = math.nan if sick else 0.0
     return program(Net(d=5, k=1), data, F.mse_loss)
 

@@ -17,7 +17,6 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "unstuck"
 MAY_IMPORT = {
     "activations": set(),
     "arguments": set(),
-    "checks": set(),
     "claims": {"numpy", "scipy", "arguments"},
     "record": {"numpy", "pandas", "arguments"},
     "data": {"numpy", "torch", "arguments"},
@@ -34,6 +33,22 @@ MAY_IMPORT = {
     "probes": {
         *("numpy", "torch", "arguments", "evaluate", "graph", "measure", "parts", "private", "record", "sharpness"),
     },
+    "checks": {
+        *(
+            "numpy",
+            "torch",
+            "arguments",
+            "claims",
+            "evaluate",
+            "graph",
+            "init",
+            "measure",
+            "parts",
+            "private",
+            "probes",
+        ),
+        *("record", "sharpness"),
+    },
     "train": {"numpy", "torch", "tqdm", "arguments", "data", "evaluate", "probes", "record"},
     "ensemble": {
         *("numpy", "torch", "tqdm", "arguments", "data", "evaluate", "init", "measure", "models", "parts", "probes"),
@@ -49,6 +64,7 @@ MAY_LOAD = {
     "unstuck": set(),
     "unstuck.record": {"numpy"},
     "unstuck.claims": {"numpy"},
+    "unstuck.checks": {"numpy", "scipy", "torch"},
     "unstuck.data": {"numpy", "torch"},
     "unstuck.evaluate": {"numpy", "torch"},
     "unstuck.sharpness": {"numpy", "torch"},

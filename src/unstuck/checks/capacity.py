@@ -17,7 +17,8 @@ from unstuck.checks.training import Trial, affordable
 from unstuck.claims import number
 
 NARROW, WELL = 4, 0.8
-"""Units of a layer so narrow that the network is compared with a wider one, unless the trial takes this share off the loss."""
+"""Units of a layer so narrow that the network is compared with a wider one, unless the trial takes this share off the
+loss."""
 
 
 def capacity(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:

@@ -27,110 +27,12 @@ from unstuck.checks import (
     wiring,
 )
 from unstuck.checks.behaviour import Loss, ending, loss_of
+from unstuck.checks.causes import ROOTS, ordered
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.from_record import read
 from unstuck.checks.program import Program, batches_of, is_pair, untouched
-from unstuck.checks.report import VERDICTS, Finding, Report, found
+from unstuck.checks.report import Finding, Report, found
 from unstuck.record import Record
-
-ORDER = (
-    *("weights_not_finite", "inputs_not_finite", "labels_out_of_range", "batchnorm_single", "parameters_detached"),
-    *("single_output", "softmax_before_loss", "sigmoid_before_loss", "sigmoid_missing", "relu_at_output"),
-    *("loss_unfit", "labels_wrong_shape", "squashed_output"),
-    *("half_overflow", "nan_in_loss", "nan_in_forward", "nan_in_backward"),
-    *("examples_mixed", "parameters_frozen", "parameters_missing", "half_underflow", "no_step"),
-    *("gradients_not_zeroed", "batchnorm_mode", "dropout_mode", "inputs_constant"),
-    *("inputs_not_scaled", "inputs_not_centred", "targets_not_scaled", "loss_summed"),
-    *("weights_zero", "weights_equal", "weights_small", "weights_large", "units_dead_at_start"),
-    *("updates_rounded", "momentum_out_of_range", "adam_eps", "weight_decay_strong", "clipping_always"),
-    *("units_saturated", "gradient_vanishes", "inputs_collapse", "gradient_explodes"),
-    *("parameters_unused", "first_loss_high", "dropout_strong", "units_killed", "diverges", "lr_large", "lr_small"),
-    *("labels_shuffled", "labels_imbalanced", "capacity_small", "batchnorm_drift", "overfitting"),
-    *("cannot_overfit", "bias_before_norm"),
-)
-"""Causes before what follows from them."""
-
-AILING = ("first_loss_high", "units_saturated", "units_killed", "diverges", "lr_large", "lr_small", "cannot_overfit")
-BROKEN = (*AILING, "gradient_explodes", "gradient_vanishes", "capacity_small", "overfitting", "batchnorm_drift")
-WEAK = (*AILING, "gradient_vanishes", "inputs_collapse", "adam_eps", "no_step", "capacity_small")
-
-ROOTS = tuple(slug for slug in ORDER if slug not in AILING)
-
-EXPLAINS: dict[str, tuple[str, ...]] = {
-    "weights_not_finite": ORDER[1:],
-    "inputs_not_finite": ("nan_in_forward", "nan_in_loss", "nan_in_backward", *BROKEN),
-    "labels_out_of_range": ("nan_in_loss", "loss_unfit", "labels_imbalanced", *BROKEN),
-    "sigmoid_missing": ("nan_in_loss", "nan_in_backward", *BROKEN),
-    "single_output": (
-        "loss_unfit",
-        "weights_zero",
-        "weights_equal",
-        "no_step",
-        "labels_imbalanced",
-        "parameters_unused",
-        *BROKEN,
-    ),
-    "softmax_before_loss": (*BROKEN, "labels_imbalanced"),
-    "sigmoid_before_loss": (*BROKEN, "labels_imbalanced"),
-    "relu_at_output": ("units_dead_at_start", *BROKEN),
-    "squashed_output": BROKEN,
-    "loss_unfit": BROKEN,
-    "labels_wrong_shape": BROKEN,
-    "half_overflow": ("nan_in_forward", "nan_in_loss", "nan_in_backward", "updates_rounded", *BROKEN),
-    "nan_in_loss": ("nan_in_backward", *BROKEN),
-    "nan_in_forward": ("nan_in_loss", "nan_in_backward", *BROKEN),
-    "nan_in_backward": BROKEN,
-    "examples_mixed": (*BROKEN, "labels_shuffled"),
-    "inputs_constant": (
-        "inputs_collapse",
-        "units_dead_at_start",
-        "inputs_not_centred",
-        "inputs_not_scaled",
-        "labels_shuffled",
-        *BROKEN,
-    ),
-    "parameters_detached": ("loss_unfit", "no_step", "parameters_unused", *BROKEN),
-    "parameters_frozen": ("no_step", "parameters_unused", *BROKEN),
-    "parameters_missing": ("no_step", "parameters_unused", *BROKEN),
-    "no_step": BROKEN,
-    "gradients_not_zeroed": BROKEN,
-    "batchnorm_mode": ("examples_mixed", *BROKEN),
-    "inputs_not_scaled": (
-        "inputs_not_centred",
-        "weights_large",
-        "weights_small",
-        "units_dead_at_start",
-        "inputs_collapse",
-        *BROKEN,
-    ),
-    "inputs_not_centred": ("units_dead_at_start", "inputs_collapse", "weights_large", *BROKEN),
-    "targets_not_scaled": BROKEN,
-    "loss_summed": BROKEN,
-    "weights_zero": ("weights_small", *WEAK),
-    "weights_equal": ("inputs_collapse", *BROKEN),
-    "weights_small": WEAK,
-    "weights_large": ("units_dead_at_start", "inputs_collapse", *BROKEN),
-    "units_dead_at_start": ("inputs_collapse", *BROKEN),
-    "inputs_collapse": BROKEN,
-    "gradient_vanishes": ("inputs_collapse", "adam_eps", *BROKEN),
-    "units_saturated": ("gradient_vanishes", "inputs_collapse", *AILING),
-    "half_underflow": ("updates_rounded", "no_step", *BROKEN),
-    "updates_rounded": ("lr_small",),
-    "momentum_out_of_range": AILING,
-    "adam_eps": AILING,
-    "weight_decay_strong": AILING,
-    "clipping_always": AILING,
-    "first_loss_high": ("units_saturated", "units_killed"),
-    "dropout_strong": AILING,
-    "units_killed": ("lr_large", "cannot_overfit"),
-    "diverges": ("units_killed", "lr_large", "overfitting"),
-    "lr_large": ("overfitting", "labels_imbalanced"),
-    "lr_small": ("labels_imbalanced", "labels_shuffled"),
-    "parameters_unused": ("cannot_overfit",),
-    "capacity_small": ("cannot_overfit",),
-    "labels_shuffled": ("overfitting", "cannot_overfit"),
-}
-"""What follows from a cause: where the cause fails, its consequences are no findings of their own."""
 
 
 def diagnose(
@@ -267,6 +169,8 @@ class Examination:
         self.attempt(data.look_at_scale, program, seen)
         self.attempt(data.look_at_validation, program)
         chance = math.nan if loss is None else loss.chance
+        if loss is not None and loss.kind != "unknown" and chance > 0:
+            program.chance = chance
         self.untrained = not (math.isfinite(chance) and seen.loss < 0.7 * chance)
         self.attempt(start.look_at_signal, program, seen, self.untrained)
         self.attempt(layers.judge, program, seen)
@@ -334,7 +238,7 @@ class Examination:
         self.attempt(optimiser.decay, program, own, steps)
         if own.gone() >= training.LEARNED:  # its learning rate was chosen for it
             self.findings = [f for f in self.findings if (f.fault, f.verdict) != ("loss_summed", "failure")]
-        if own.gone() < training.LEARNED and self.untrained and not self.failed("units_killed", *ROOTS):
+        if own.gone() < training.LEARNED and self.untrained and not self.failed("units_killed", "diverges", *ROOTS):
             self.attempt(data.look_at_scale, program, self.seen, True)
             self.attempt(start.look_at_signal, program, self.seen, True, True)
         self.attempt(layers.drift, program, own, steps)
@@ -348,20 +252,3 @@ class Examination:
             return
         self.attempt(learning.judge_overfit, program, loss, steps)
         self.attempt(capacity.capacity, program, self.seen, own)
-
-
-def ordered(findings: list[Finding]) -> list[Finding]:
-    """Failures, warnings, inconclusive, ok; causes first, and without what follows from a failure that is there."""
-    failing = {f.fault for f in findings if f.verdict == "failure"}
-    roots = [slug for slug in ORDER if slug in failing]
-    explained: set[str] = set()
-    for slug in roots:
-        if slug not in explained:
-            explained |= set(EXPLAINS.get(slug, ())) & set(ORDER[ORDER.index(slug) + 1 :])
-    worst: dict[str, Finding] = {}
-    for finding in findings:
-        before = worst.get(finding.fault)
-        if before is None or VERDICTS.index(finding.verdict) < VERDICTS.index(before.verdict):
-            worst[finding.fault] = finding
-    kept = [f for f in worst.values() if f.verdict in ("inconclusive", "ok") or f.fault not in explained]
-    return sorted(kept, key=lambda f: (VERDICTS.index(f.verdict), ORDER.index(f.fault)))

@@ -7,6 +7,7 @@ is put back by `untouched`.
 from __future__ import annotations
 
 import copy
+import math
 import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -182,6 +183,7 @@ class Program:
         self.batches = [(on_device(x, device), on_device(y, device)) for x, y in batches]
         self.validation = [(on_device(x, device), on_device(y, device)) for x, y in validation or ()]
         self.given_loss, self.train_step, self.steps, self.seed = loss_fn, train_step, steps, seed
+        self.chance = math.inf  # the loss of knowing nothing, once it is known
         self.whole = whole  # whether the batches are all the training data
         if isinstance(loss_fn, nn.Module):
             self.given_loss = copied(loss_fn, None)[0]

@@ -67,7 +67,7 @@ class Trial:
     validation: list[float] = field(default_factory=list)
     gradient: float = math.nan
     shrunk: float = 1.0
-    moved: float = 0.0
+    chance: float = math.inf
 
     @property
     def stopped(self) -> int | None:
@@ -82,12 +82,15 @@ class Trial:
         last = self.losses[-max(1, len(self.losses) // 5) :]
         return sum(last) / len(last)
 
-    def gone(self, floor: float = 0.0) -> float:
-        """The share of the loss above `floor` that is gone at the end; negative where it grew."""
-        start = self.before - floor
+    def gone(self) -> float:
+        """The share of the loss that is gone at the end; negative where it grew.
+
+        Of the first loss, or of that of chance where it is lower: to come down to chance is not to learn.
+        """
+        start = min(self.before, self.chance)
         if not math.isfinite(self.end) or not start > 0:
             return -math.inf if not math.isfinite(self.end) else 0.0
-        return (self.before - self.end) / start
+        return (start - self.end) / start
 
 
 def affordable(program: Program, seen: FirstPass, wanted: int, examples: int | None = None) -> int:
@@ -103,7 +106,6 @@ def run(program: Program, steps: int, *, watched: bool = False, **settings: floa
     model, optimizer = program.fresh(**settings)
     before, _ = program.measured(model, program.batches[0])
     size = _norm(model)
-    start = [p.detach().clone() for p in model.parameters()] if watched else []
     recorder = Recorder(model, optimizer) if watched else None
     losses: list[float] = []
     validated: list[float] = []
@@ -125,22 +127,15 @@ def run(program: Program, steps: int, *, watched: bool = False, **settings: floa
         if recorder is not None:
             recorder.close()
     after, _ = program.measured(model, program.batches[0])
-    trial = Trial(
-        losses, before, after, model, optimizer, validation=validated, shrunk=_norm(model) / size if size else 1.0
-    )
+    shrunk = _norm(model) / size if size else 1.0
+    trial = Trial(losses, before, after, model, optimizer, shrunk=shrunk, validation=validated, chance=program.chance)
     if recorder is not None:
-        trial.moved = _moved(model, start) / size if size else 0.0
         _gradients(trial, recorder)
     return trial
 
 
 def _norm(model: nn.Module) -> float:
     return math.sqrt(sum(float(p.detach().double().square().sum()) for p in model.parameters() if p.ndim > 1))
-
-
-def _moved(model: nn.Module, start: list[Tensor]) -> float:
-    pairs = zip(model.parameters(), start, strict=True)
-    return math.sqrt(sum(float((p.detach() - q).double().square().sum()) for p, q in pairs))
 
 
 def _gradients(trial: Trial, recorder: Recorder) -> None:

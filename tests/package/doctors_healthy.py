@@ -1,0 +1,212 @@
+"""Healthy programs of many kinds, as keyword arguments of `diagnose`: `HEALTHY[name]()` draws its weights."""
+
+from functools import partial
+
+import torch
+from doctors_pairs import Net, images, inputs, line, points, program, step_of, tokens
+from torch import nn
+from torch.nn import functional as F
+
+from unstuck.init import initialise
+from unstuck.models import mlp, small_cnn, small_transformer
+
+
+def sgd(lr, **settings):
+    return lambda parameters: torch.optim.SGD(parameters, lr, **settings)
+
+
+class Reader(nn.Module):
+    """Tokens through an embedding and a recurrent net."""
+
+    def __init__(self, outputs=2, every=False):
+        super().__init__()
+        self.embedding, self.gru, self.head = (
+            nn.Embedding(20, 24),
+            nn.GRU(24, 24, batch_first=True),
+            nn.Linear(24, outputs),
+        )
+        self.every = every
+
+    def forward(self, x):
+        states, _ = self.gru(self.embedding(x))
+        return self.head(states if self.every else states[:, -1])
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(20, 16), nn.Linear(16, 2)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2)
+
+    def forward(self, x):
+        return self.head(self.encoder(self.embedding(x)).mean(1))
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(196, 64), nn.Linear(64, 10)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(64), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64)) for _ in range(6)
+        )
+
+    def forward(self, x):
+        x = self.first(x.flatten(1))
+        for block in self.blocks:
+            x = x + block(x)
+        return self.last(x)
+
+
+class Named(Net):
+    """A dict as output, of which the loss takes one entry."""
+
+    def forward(self, x):
+        return {"logits": super().forward(x), "features": x.flatten(1)}
+
+
+class Two(nn.Module):
+    """Two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(5, 16), nn.Linear(5, 16), nn.Linear(16, 1)
+
+    def forward(self, a, b):
+        return self.out(F.relu(self.a(a) + self.b(b)))
+
+
+class Scaled(Net):
+    """Bytes, divided in the forward."""
+
+    def forward(self, x):
+        return super().forward(x / 255)
+
+
+class Variational(nn.Module):
+    """Draws in every forward, in evaluation too."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.mean, self.log_var = nn.Linear(196, 64), nn.Linear(64, 8), nn.Linear(64, 8)
+        self.outer = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 196), nn.Sigmoid())
+
+    def forward(self, x):
+        a = F.relu(self.inner(x.flatten(1)))
+        mean, log_var = self.mean(a), self.log_var(a)
+        return self.outer(mean + torch.randn_like(mean) * torch.exp(log_var / 2)), mean, log_var
+
+
+def evidence_bound(output, x):
+    made, mean, log_var = output
+    distance = -0.5 * (1 + log_var - mean**2 - log_var.exp()).sum()
+    return F.binary_cross_entropy(made, x.flatten(1), reduction="sum") + distance
+
+
+def itself(data):
+    """The inputs as targets."""
+    return {"batch": [(x, x) for x, _ in data["batch"]], "validation": None}
+
+
+def fine_tuned():
+    """A CNN that was trained, frozen, with a new head."""
+    model, data = small_cnn((1, 16, 32)), images()
+    step, optimizer = step_of(F.cross_entropy), torch.optim.Adam(model.parameters(), 1e-2)
+    for i in range(100):
+        step(model, optimizer, data["batch"][i % 4])
+    for p in model.parameters():
+        p.requires_grad = False
+    model.linear1 = nn.Linear(32, 10)
+    return program(model, data, optimizer=lambda _: torch.optim.Adam(model.linear1.parameters(), 1e-2))
+
+
+def segmentation():
+    data = {"batch": [(x, (x[:, 0] > 0).long()) for x, _ in images()["batch"]], "validation": None}
+    return program(nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1)), data)
+
+
+def language_model():
+    draw = torch.Generator().manual_seed(0)
+    start, pace = (torch.randint(n, (80, 1), generator=draw) for n in (20, 3))
+    x = (start + torch.arange(11) * (pace + 1)) % 20
+    data = {"batch": [(x[:, :-1], x[:, 1:])], "validation": None}
+    return program(Reader(20, every=True), data, lambda o, y: F.cross_entropy(o.flatten(0, 1), y.flatten()), lr=1e-2)
+
+
+def two_inputs():
+    data = {"batch": [((x, x.flip(0)), y) for x, y in line()["batch"]], "validation": None}
+    made = program(Two(), data, F.mse_loss)
+    del made["train_step"]
+    return made
+
+
+def bytes_with_norm():
+    data = inputs(images(raw=True), lambda x: 255 * x)
+    norm = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(196), nn.Linear(196, 64), nn.ReLU(), nn.Linear(64, 10))
+    data["validation"] = None  # features that hardly vary in 200 pictures do so in others
+    return program(norm, data)
+
+
+def generator():
+    return {"model": Net(), "batch": (pair for pair in images()["batch"]), "loss_fn": F.cross_entropy}
+
+
+def evaluated():
+    """Handed over after an evaluation."""
+    model = small_cnn((1, 8, 16), norm="batch").eval()
+    return {"model": model, "batch": images()["batch"], "loss_fn": F.cross_entropy}
+
+
+def log_of_probabilities(p, y):
+    return F.nll_loss(torch.log(p + 1e-9), y)
+
+
+HEALTHY = {
+    "perceptron": lambda: program(mlp((196, 64, 64, 10)), images()),
+    "descent": lambda: program(initialise(mlp((196, 100, 100, 10)), "he"), images(), optimizer=sgd(0.1)),
+    "slow descent": lambda: program(mlp((196, 100, 100, 10)), images(), optimizer=sgd(0.01)),
+    "tanh": lambda: program(mlp((196, 64, 64, 10), "tanh"), images(), optimizer=sgd(0.1, momentum=0.9)),
+    "sigmoid": lambda: program(mlp((196, 64, 10), "sigmoid"), images(), lr=1e-2),
+    "deep": lambda: program(initialise(mlp((196, *[50] * 8, 10)), "he"), images(), lr=1e-3),
+    "batch norm": lambda: program(
+        mlp((196, 64, 64, 10), norm="batch"), images(), optimizer=sgd(0.1, weight_decay=5e-4)
+    ),
+    "layer norm": lambda: program(mlp((196, 64, 64, 10), "gelu", norm="layer"), images(), lr=1e-3),
+    "CNN": lambda: program(small_cnn((1, 16, 32), norm="batch"), images(), optimizer=sgd(0.05, momentum=0.9)),
+    "residual": lambda: program(Residual(), images(), lr=1e-3),
+    "transformer": lambda: program(small_transformer((1, 14, 14), patch=7), images(), lr=1e-3),
+    "PyTorch's encoder": lambda: program(Encoder(), tokens()),
+    "GRU": lambda: program(Reader(), tokens(), lr=1e-2),
+    "language model": language_model,
+    "regression": lambda: program(Net(d=5, k=1), line(), F.mse_loss),
+    "flat regression": lambda: program(Net(lambda o: o.squeeze(-1), d=5, k=1), line(column=False), nn.MSELoss()),
+    "linear": lambda: program(nn.Linear(5, 1), line(), nn.MSELoss(), sgd(0.1)),
+    "two classes": lambda: program(
+        Net(d=2, k=1), points(float_labels=True), F.binary_cross_entropy_with_logits, lr=1e-2
+    ),
+    "probabilities": lambda: program(Net(torch.sigmoid, d=2, k=1), points(float_labels=True), nn.BCELoss(), lr=1e-2),
+    "log-softmax": lambda: program(Net(nn.LogSoftmax(1)), images(), nn.NLLLoss()),
+    "log-softmax twice": lambda: program(Net(nn.LogSoftmax(1)), images()),
+    "logarithm of a softmax": lambda: program(Net(nn.Softmax(1)), images(), log_of_probabilities),
+    "autoencoder": lambda: program(
+        nn.Sequential(nn.Flatten(), nn.Linear(196, 32), nn.ReLU(), nn.Linear(32, 196), nn.Unflatten(1, (1, 14, 14))),
+        itself(images()),
+        F.mse_loss,
+    ),
+    "variational": lambda: program(Variational(), itself(images(raw=True)), evidence_bound),
+    "segmentation": segmentation,
+    "fine-tuned": fine_tuned,
+    "dict": lambda: program(Named(), images(), lambda o, y: F.cross_entropy(o["logits"], y)),
+    "two inputs": two_inputs,
+    "bytes, normalised": bytes_with_norm,
+    "bytes, divided": lambda: program(Scaled(), inputs(images(raw=True), lambda x: 255 * x)),
+    "dropout": lambda: program(Net(p=0.5), images()),
+    "clipped": lambda: program(mlp((196, 64, 10)), images(), train_step=step_of(F.cross_entropy, clip=1.0)),
+    "AdamW": lambda: program(
+        mlp((196, 64, 10)), images(), optimizer=partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)
+    ),
+    "smoothed labels": lambda: program(Net(), images(), nn.CrossEntropyLoss(label_smoothing=0.1)),
+    "weighted classes": lambda: program(Net(), images(), nn.CrossEntropyLoss(weight=torch.linspace(0.5, 2, 10))),
+    "no more than a batch": lambda: {"model": Net(), "batch": images()["batch"][0]},
+    "generator": generator,
+    "evaluated": evaluated,
+}

@@ -1,0 +1,146 @@
+"""Nothing is changed: weights, buffers, gradients, modes, the optimiser, random states; also after an exception."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from unstuck.checks import diagnose, find_nan, first_loss, overfit_tiny, rate_range
+
+
+def program():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 3))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    x, y = torch.randn(40, 5), torch.randint(3, (40,))
+    F.cross_entropy(model(x), y).backward()
+    optimizer.step()
+    model[3].eval()  # a mode of its own
+    model[0].bias.requires_grad_(False)
+    return model, optimizer, x, y
+
+
+def state(model, optimizer):
+    tensors = [*model.state_dict().values(), *(p.grad for p in model.parameters() if p.grad is not None)]
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    return {
+        "tensors": [tensor.clone() for tensor in tensors],
+        "optimizer": copy.deepcopy(optimizer.state_dict()["state"]),
+        "groups": groups,
+        "modes": [module.training for module in model.modules()],
+        "required": [p.requires_grad for p in model.parameters()],
+        "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()],
+        "random": (random.getstate(), torch.get_rng_state(), torch.get_default_dtype(), torch.is_grad_enabled()),
+        "numpy": np.random.get_state()[1],  # noqa: NPY002
+    }
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(p, q) for p, q in zip(a, b, strict=True))
+    return a == b
+
+
+def check(call, model, optimizer, x, y):
+    grads, inputs = [p.grad for p in model.parameters()], (x.clone(), y.clone())
+    before = state(model, optimizer)
+    call()
+    after = state(model, optimizer)
+    for part, value in before.items():
+        assert same(value, after[part]), part
+    assert all(p.grad is g for p, g in zip(model.parameters(), grads, strict=True))
+    assert torch.equal(x, inputs[0]) and torch.equal(y, inputs[1])
+
+
+def plain_step(model, optimizer, batch):
+    np.random.rand()  # noqa: NPY002
+    random.random()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(batch[0]), batch[1])
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def test_a_diagnosis_changes_nothing():
+    model, optimizer, x, y = program()
+    given = {"loss_fn": F.cross_entropy, "optimizer": optimizer, "train_step": plain_step, "validation": (x, y)}
+    check(lambda: diagnose(model, (x, y), **given), model, optimizer, x, y)
+
+
+def test_what_a_step_does_to_the_model_itself_is_put_back():
+    model, optimizer, x, y = program()
+
+    def step(_, __, batch):  # closes over the original, and leaves it in evaluation mode
+        loss = plain_step(model, optimizer, batch)
+        model.eval()
+        return loss
+
+    check(lambda: diagnose(model, (x, y), train_step=step, optimizer=optimizer), model, optimizer, x, y)
+
+
+def test_an_error_changes_nothing():
+    model, optimizer, x, y = program()
+
+    def fails():
+        with pytest.raises(ValueError, match=r"model, batch"):
+            diagnose(model, (x[:, :3], y), optimizer=optimizer)
+
+    check(fails, model, optimizer, x, y)
+
+
+@pytest.mark.parametrize("trial", [find_nan, first_loss, overfit_tiny, rate_range])
+def test_a_trial_changes_nothing(trial):
+    model, optimizer, x, y = program()
+    check(lambda: trial(model, (x, y), loss_fn=F.cross_entropy), model, optimizer, x, y)
+
+
+def test_an_activation_in_place_leaves_the_inputs():
+    model, x, y = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(5, 3)), torch.randn(20, 5), torch.randint(3, (20,))
+    check(lambda: diagnose(model, (x, y)), model, torch.optim.SGD(model.parameters(), 0.1), x, y)
+
+
+def test_the_same_call_gives_the_same_report():
+    model, optimizer, x, y = program()
+    texts = {str(diagnose(model, (x, y), loss_fn=F.cross_entropy, optimizer=optimizer)) for _ in range(2)}
+    assert len(texts) == 1
+
+
+class Locked(nn.Linear):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("not to be copied")
+
+
+@pytest.mark.parametrize(
+    ("error", "argument", "given"),
+    [
+        (ValueError, "model", {"model": Locked(5, 3)}),
+        (ValueError, "model", {"model": nn.LazyLinear(3)}),
+        (TypeError, "model", {"model": F.relu}),
+        (TypeError, "batch", {"batch": torch.zeros(3)}),
+        (TypeError, "batch", {"batch": [1, 2]}),
+        (ValueError, "batch", {"batch": []}),
+        (TypeError, "loss_fn", {"loss_fn": "mse"}),
+        (TypeError, "optimizer", {"optimizer": "adam"}),
+        (TypeError, "train_step", {"train_step": lambda model: None}),
+        (TypeError, "validation", {"validation": 3}),
+        (TypeError, "record", {"record": []}),
+        (ValueError, "steps", {"steps": 0}),
+        (ValueError, "seed", {"seed": -1}),
+        (ValueError, "device", {"device": "nowhere"}),
+    ],
+)
+def test_a_bad_argument_is_named(error, argument, given):
+    good = {"model": nn.Linear(5, 3), "batch": (torch.randn(4, 5), torch.randint(3, (4,)))}
+    with pytest.raises(error, match=rf"^[\w, ]*\b{argument}\b[\w, ]*:"):
+        diagnose(**good | given)

@@ -1,0 +1,192 @@
+"""`first_loss`, `overfit_tiny`, `rate_range`, the report, a record, and the program on the command line."""
+
+import math
+import re
+
+import pytest
+import torch
+from doctors_pairs import Net, build, images
+from torch import nn
+from torch.nn import functional as F
+
+from unstuck.checks import FAULTS, diagnose, first_loss, overfit_tiny, rate_range
+from unstuck.checks.__main__ import main
+from unstuck.models import mlp
+from unstuck.probes import watch
+from unstuck.record import Record
+
+
+@pytest.fixture
+def data():
+    torch.manual_seed(0)
+    return torch.randn(60, 20), torch.randint(3, (60,))
+
+
+# --- the first loss ---
+
+
+@pytest.mark.parametrize("classes", [2, 3, 100])
+def test_the_first_loss_is_ln_k(classes):
+    model = nn.Linear(20, classes)
+    nn.init.zeros_(model.weight), nn.init.zeros_(model.bias)
+    found = first_loss(model, (torch.randn(50, 20), torch.randint(classes, (50,))))
+    assert found.measured == pytest.approx(math.log(classes), rel=1e-6)
+    assert found.expected == pytest.approx(math.log(classes), rel=1e-6) and f"ln {classes}" in str(found)
+
+
+def test_a_penalty_raises_it_by_its_term(data):
+    model = nn.Linear(20, 3)
+    penalty = 0.01 * float(model.weight.detach().square().sum()) + 1
+    found = first_loss(model, data, lambda o, y: F.cross_entropy(o, y) + penalty)
+    assert found.added == pytest.approx(penalty, rel=1e-5)
+    assert found.expected == pytest.approx(math.log(3), rel=1e-5)
+    assert found.measured == pytest.approx(float(F.cross_entropy(model(data[0]), data[1])) + penalty, rel=1e-5)
+
+
+def test_of_numbers_it_is_the_variance():
+    x, y = torch.randn(200, 4), 3 * torch.randn(200, 1) + 7
+    found = first_loss(nn.Linear(4, 1), (x, y), F.mse_loss)
+    assert found.expected == pytest.approx(float(y.var(correction=0)), rel=1e-5)
+
+
+# --- a few examples by heart ---
+
+
+def test_random_labels_are_learned_by_heart_and_a_dead_network_learns_nothing(data):
+    torch.manual_seed(0)
+    model = mlp((20, 32, 3))
+    found = overfit_tiny(model, data)
+    assert found.learned and found.examples == 10 and found.loss < 0.1 * found.first
+    nn.init.constant_(model.linear1.bias, -100.0)
+    found = overfit_tiny(model, data, 5)
+    assert not found.learned and found.examples == 5 and "could not" in str(found)
+
+
+# --- the learning rate ---
+
+
+def test_the_suggested_rate_trains_well(data):
+    torch.manual_seed(0)
+    model = mlp((20, 32, 3))
+    found = rate_range(model, data, optimizer=torch.optim.SGD(model.parameters(), 1.0))
+    assert found.rates[0] == pytest.approx(1e-6) and len(found.rates) == len(found.losses)
+    optimizer = torch.optim.SGD(model.parameters(), found.suggestion)
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(data[0]), data[1])
+        loss.backward()
+        optimizer.step()
+    assert float(loss) < 0.7 * math.log(3)
+
+
+def test_it_ends_on_a_loss_that_is_not_finite(data):
+    found = rate_range(nn.Linear(20, 3), data, loss_fn=lambda o, y: (o * math.nan).sum())
+    assert len(found.losses) == 1 and math.isnan(found.suggestion) and "find_nan" in found.reason
+
+
+def test_where_no_rate_helps_there_is_no_suggestion(data):
+    found = rate_range(nn.Linear(20, 3), data, loss_fn=lambda o, y: F.cross_entropy(0 * o, y))
+    assert math.isnan(found.suggestion) and "no rate" in found.reason
+
+
+@pytest.mark.parametrize("given", [{"lowest": 0.0}, {"lowest": 2.0, "highest": 1.0}, {"steps": 5}])
+def test_a_range_needs_ends(data, given):
+    with pytest.raises(ValueError, match=next(iter(given))):
+        rate_range(nn.Linear(20, 3), data, **given)
+
+
+# --- the report ---
+
+
+def test_a_report_is_a_page_to_act_on():
+    report = diagnose(**build("softmax_in_forward", True, 0))
+    text, fault = str(report), FAULTS["softmax_before_loss"]
+    assert text.splitlines()[0] == report.headline == str(report.findings[0])
+    for part in (fault.symptom, fault.cause, fault.cure, fault.page):
+        assert re.sub(r"\s+", " ", part) in re.sub(r"\s+", " ", text)
+    assert "1.46" in text  # ln(1 + 9 / e), the least value of a softmax of a softmax
+    assert "Examined and found well:" in text
+    verdicts = [finding.verdict for finding in report.findings]
+    assert verdicts == sorted(verdicts, key=("failure", "warning", "inconclusive", "ok").index)
+
+
+def test_in_a_notebook_it_is_a_table_with_pictures():
+    report = diagnose(**build("hardly_moving", True, 0))
+    page = report._repr_html_()
+    assert page.count("<svg") == 2 and "currentColor" in page and "unstuck-table" in page
+    assert page.count("<tr>") == 1 + len(report.of("failure", "warning"))
+    assert report._repr_mimebundle_()["text/plain"] == str(report)
+
+
+def test_text_is_escaped():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module("<b>", nn.Linear(196, 10))
+
+        def forward(self, x):
+            return getattr(self, "<b>")(1000 * x.flatten(1))
+
+    page = diagnose(Odd(), images()["batch"], loss_fn=F.cross_entropy)._repr_html_()
+    assert "&lt;b&gt;" in page and "<b>" not in page
+
+
+# --- a record of the program's own training ---
+
+
+def test_a_record_tells_of_units_that_died():
+    record = Record([(0, "act1", "dead", 0.0), (50, "act1", "dead", 0.9)])
+    report = diagnose(Net(), images()["batch"], loss_fn=F.cross_entropy, record=record)
+    assert report.findings[0].fault == "units_killed" and report.findings[0].layer == "act1"
+    assert "90 %" in report.findings[0].evidence
+
+
+def test_a_healthy_record_says_nothing():
+    torch.manual_seed(0)
+    model, pairs = mlp((196, 64, 10)), images()["batch"]
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watch(model) as record:
+        for i in range(20):
+            optimizer.zero_grad()
+            F.cross_entropy(model(pairs[i % 4][0]), pairs[i % 4][1]).backward()
+            optimizer.step()
+    assert diagnose(model, pairs, loss_fn=F.cross_entropy, optimizer=optimizer, record=record).silent
+
+
+# --- on the command line ---
+
+SOURCE = """
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3){end})
+x = torch.randn(60, 4)
+data = (x, x[:, :3].argmax(1))
+loss = nn.CrossEntropyLoss()
+if __name__ == "__main__":
+    raise SystemExit("the training")
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [(", nn.Softmax(1)", 1, "probabilities already"), ("", 0, "Nothing")],
+)
+def test_a_program_that_is_no_notebook(tmp_path, capsys, end, code, said):
+    path = tmp_path / "program.py"
+    path.write_text(SOURCE.format(end=end), encoding="utf-8")
+    assert main([str(path), "--model", "net", "--batch", "data", "--loss-fn", "loss"]) == code
+    assert said in capsys.readouterr().out.splitlines()[0]
+
+
+def test_names_that_are_not_there_are_told(tmp_path, capsys):
+    path = tmp_path / "program.py"
+    path.write_text(SOURCE.format(end=""), encoding="utf-8")
+    for arguments, said in (
+        ([str(path), "--model", "model", "--batch", "data"], "--model model"),
+        ([str(tmp_path / "none.py"), "--model", "net", "--batch", "data"], "there is no"),
+    ):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert said in capsys.readouterr().err
