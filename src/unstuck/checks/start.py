@@ -26,8 +26,8 @@ GAIN_SMALL, GAIN_LARGE = 0.3, 2.5
 SELU, tanh and orthogonal starts lie between: healthy starts have 0.5 to 1.7."""
 
 VANISHED = 1e-3
-"""Gradient of the first layer over that of the last, root mean square. The lowest of the same 57 has 0.06; fan-ins of 10
-to 1,000 explain 1e-2 to 1e2."""
+"""Gradient of the first layer over that of the last, root mean square. The lowest of the same 57 has 0.06; fan-ins of
+10 to 1,000 explain 1e-2 to 1e2."""
 
 EXPLODED = 1e4
 STEEP = 100.0
