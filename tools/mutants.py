@@ -51,7 +51,7 @@ TESTS = {
     "arguments": ("arguments",),
     "checks": ("checks_*",),
     "claims": ("claims", "plots/test_tables"),
-    "clinic": ("clinic", "clinic_scores"),
+    "clinic": ("clinic_scoring", "clinic"),
     "data": ("data_*", "build_data"),
     "ensemble": ENSEMBLE,
     "evaluate": ("evaluate", "dead_units", "train"),

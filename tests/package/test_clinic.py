@@ -86,8 +86,8 @@ def test_what_is_shown_says_nothing_of_the_fault():
     for n, case in enumerate(PATIENTS, start=1):
         both = patient(n)
         assert re.fullmatch(r"Patient\(Program\(\w+, \d+ examples, \w+\)\)", repr(both))
-        words = set(case.fault.split("_")) - {"not", "in", "at", "units", "before", "of", "examples", "adam"}
-        shown = repr(both) + repr(both.sick.train_step) + case.build.__name__
+        words = set(case.fault.split("_")) - {"not", "in", "at", "units", "before", "of", "examples", "adam", "step"}
+        shown = repr(both) + repr(both.sick.train_step).split(" at ")[0] + case.build.__name__
         assert case.fault not in shown and not words & set(re.findall(r"[a-z]+", shown.lower())), case.fault
         names = [repr(program).split(",")[0] for program in (both.sick, both.repaired)]
         assert names[0] == names[1]

@@ -54,7 +54,7 @@ MAY_IMPORT = {
         *("numpy", "torch", "tqdm", "arguments", "data", "evaluate", "init", "measure", "models", "parts", "probes"),
         *("private", "record", "train"),
     },
-    "clinic": {"torch", "tqdm", "arguments", "checks", "data", "init", "models"},
+    "clinic": {"torch", "tqdm", "arguments", "checks", "data", "init", "models", "train"},
     "plots": {"matplotlib", "numpy", "scipy", "activations", "arguments", "claims", "record"},
     "explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "numpy", "traitlets", "arguments", "claims"},
 }

@@ -107,9 +107,9 @@ def trained_before(seed: int, steps: int = 300) -> Program:
 
 
 def frozen_backbone(seed: int) -> Program:
-    model = trained_before(seed + 1, steps=100).model.requires_grad_(False)
-    model.linear3 = nn.Linear(64, 10)
-    return program(model, digits(seed), lambda _: adam(1e-2)(model.linear3.parameters()))
+    model, head = trained_before(seed + 1, steps=100).model.requires_grad_(False), nn.Linear(64, 10)
+    model.linear3 = head
+    return program(model, digits(seed), lambda _: adam(1e-2)(head.parameters()))
 
 
 def imbalanced(seed: int) -> Program:

@@ -111,7 +111,7 @@ def compressed_clothes(sick: bool, seed: int) -> Program:
 
 
 @case("single_output", "two classes, one output and cross-entropy", "the loss for two classes and one output")
-def one_output(sick: bool, seed: int) -> Program:
+def circle_cnn(sick: bool, seed: int) -> Program:
     loss_fn = F.cross_entropy if sick else F.binary_cross_entropy_with_logits
     return program(small_cnn((3, 8, 16), 1, norm="batch"), loaders(*figures(seed)), adam(1e-2), loss_fn)
 
@@ -130,7 +130,7 @@ def digits_by_hundred(sick: bool, seed: int) -> Program:
 @case("first_loss_high", "a last layer drawn from N(0, 1), in a perceptron", "divide its weights by 16")
 def sure_digits(sick: bool, seed: int) -> Program:
     model = initialise(mlp((196, 256, 256, 10)), "he", seed=seed)
-    nn.init.normal_(model.linear3.weight, std=1 if sick else 1 / 16)
+    nn.init.normal_(model.get_parameter("linear3.weight"), std=1 if sick else 1 / 16)
     return program(model, digits(seed), adam(1e-3))
 
 

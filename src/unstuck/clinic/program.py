@@ -107,7 +107,7 @@ def descend(
         if zero_grad == "late":
             optimizer.zero_grad()
         for parameter in model.parameters():
-            if scale != 1:
+            if scale != 1 and parameter.grad is not None:
                 parameter.grad /= scale
         if clip < math.inf:
             nn.utils.clip_grad_norm_(model.parameters(), clip)

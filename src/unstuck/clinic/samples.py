@@ -11,12 +11,13 @@ from torch.nn.functional import avg_pool2d
 
 from unstuck.clinic.program import Batch, Loaders
 from unstuck.data import circle_and_cross, fashion, mnist, spirals
+from unstuck.train import train_part
 
 
 @cache
 def _halved(name: str) -> Batch:
-    split = {"digits": mnist, "clothes": fashion}[name]()
-    return avg_pool2d(split.x_train, 2), split.y_train
+    x, y = train_part({"digits": mnist, "clothes": fashion}[name]())
+    return avg_pool2d(x, 2), y
 
 
 def images(name: str, seed: int, n: int = 1000) -> Batch:
@@ -38,15 +39,15 @@ def clothes(seed: int, size: int = 50) -> Loaders:
 
 def figures(seed: int, n: int = 400, size: int = 12, noise: float = 0.2) -> Batch:
     """Crosses and circles (n, 3, size, size) in [0, 1], with labels 0.0 and 1.0 (n, 1)."""
-    split = circle_and_cross(n, size, noise, seed)
-    return split.x_train, split.y_train[:, None].float()
+    x, y = train_part(circle_and_cross(n, size, noise, seed))
+    return x, y[:, None].float()
 
 
 def points(seed: int, n: int = 600, arms: int = 3) -> Batch:
     """Points (n, 2) on `arms` spirals, standard deviation near 1, and the arm of each (n,)."""
-    split = spirals(n, arms, seed=seed)
+    x, y = train_part(spirals(n, arms, seed=seed))
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))  # the arms take turns
-    return split.x_train[order] / 0.43, split.y_train[order]
+    return x[order] / 0.43, y[order]
 
 
 def curve(seed: int, n: int = 600, features: int = 8) -> Batch:

@@ -19,11 +19,11 @@ PATIENTS: tuple[Case, ...] = (
     *(training.headed_points, training.shrinking_digits, layers.ordered_waves, layers.narrow_points),
     *(layers.few_clothes, layers.padded_waves, layers.weighted_digits, layers.drifting_clothes),
     *(data.temperatures, training.blank_digits, layers.normalised_digits, data.gaps, training.tanh_points),
-    *(layers.noisy_curve, data.picture_loader, training.wide_clothes, layers.thinned_digits, data.patches),
+    *(layers.noisy_curve, data.picture_loader, layers.thinned_digits, data.patches),
     *(training.deep_arms, layers.soft_digits, data.rare_waves, training.tower, layers.paired_digits),
     *(data.two_figures, training.filtered_figures, layers.cosine_digits, data.two_arms),
     *(training.steep_regression, layers.broad_digits, data.rectified_curve, training.rolling_points),
-    *(data.compressed_clothes, training.careful_waves, data.one_output, training.recurrent_waves),
+    *(data.compressed_clothes, training.careful_waves, data.circle_cnn, training.recurrent_waves),
     *(data.likely_digits, training.encoded_points, data.sure_digits, training.block_points, data.prices),
     training.clipped_digits,
 )
