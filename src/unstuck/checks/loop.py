@@ -108,11 +108,12 @@ def _run(program: Program, scale: float) -> tuple[Seen, nn.Module, bool]:
     before = [p.detach().clone() for p in model.parameters()]
     recorder = Recorder(model, optimizer)
     try:
-        for _ in range(REPEATS):
+        for i in range(REPEATS):
             program.seeded()
+            batch = program.batches[i % len(program.batches) if scale else 0]  # the gradient of one may be exactly 0
             with recorder:
-                recorder.seen.losses.append(program.step(model, optimizer, program.batches[0]))
-            if len(recorder.seen.taken) >= 3:
+                recorder.seen.losses.append(program.step(model, optimizer, batch))
+            if len(recorder.seen.taken) >= 3 and not scale:
                 break
     finally:
         recorder.close()
