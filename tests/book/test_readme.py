@@ -59,6 +59,19 @@ def test_the_snippet_on_your_own_model(scheme, expected, capsys):
     assert {step for step, *_ in record.rows} == {0, 10} and (record.last("dead", "act1") == 1) == (scheme == "zeros")
 
 
+@pytest.mark.parametrize(
+    ("scheme", "said"),
+    [("he", "Nothing was found"), ("zeros", "the weights of a layer are all zero")],
+)
+def test_the_doctor_as_the_readme_calls_it(scheme, said, capsys):
+    model = initialise(mlp((8, 6, 6, 3)), scheme)
+    x = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    names = {"model": model, "x": x, "y": x[:, :3].argmax(dim=1), "loss_fn": torch.nn.functional.cross_entropy}
+    names["optimizer"] = torch.optim.SGD(model.parameters(), lr=0.3)
+    exec(snippet("When it does not learn"), names)
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
 def test_windows_is_told_the_same():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.search(r"^\.venv.Scripts.python tools.lab\.py  .*# make lab", text, re.MULTILINE)

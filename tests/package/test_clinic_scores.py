@@ -8,7 +8,7 @@ import pytest
 from unstuck.clinic import HEALTHY, PATIENTS, healthy, patient
 from unstuck.clinic.scoring import FIRST, raised
 
-MISSED: dict[str, str] = {"black_picture": "no_step", "filtered_figures": "lr_large"}
+MISSED: dict[str, str] = {"filtered_figures": "lr_large"}
 """Patients whose named cause does not come first, with what does ("": nothing)."""
 ALARMS: dict[str, str] = {}
 """Patients whose repaired twin raises something, with what comes first."""
