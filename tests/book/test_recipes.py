@@ -26,10 +26,12 @@ def copy(tmp_path):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     files = ["Makefile", "README.md", "pyproject.toml", "requirements.txt", "_config.yml", "_toc.yml"]
     files += ["book/chapters.yml", "book/references.bib", "book/ruff.toml", "book/intro.md"]
+    files += ["book/symptoms.md", "book/symptoms.yml"]  # which the first page leads to
     for name in files:
         shutil.copy(ROOT / name, project / name)
     toc = project / "_toc.yml"
-    toc.write_text(toc.read_text(encoding="utf-8").split("chapters:\n")[0] + "chapters:\n", encoding="utf-8")
+    head = toc.read_text(encoding="utf-8").split("chapters:\n")[0]
+    toc.write_text(head + "chapters:\n  - file: book/symptoms\n    title: Symptom index\n", encoding="utf-8")
     readme = project / "README.md"
     linked = r"^\| \[(\w+)\]\(\S+\) \| (.*) \| \|$"
     text = readme.read_text(encoding="utf-8")
