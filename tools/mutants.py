@@ -55,6 +55,7 @@ TESTS = {
     "data": ("data_*", "build_data"),
     "ensemble": ENSEMBLE,
     "evaluate": ("evaluate", "dead_units", "train"),
+    "faults": ("faults",),
     "explore": ("explore", "explore_predict", "explore_valley"),
     "graph": (*WATCH, *ENSEMBLE),
     "init": ("init",),

@@ -20,7 +20,7 @@ from sphinx.util.docutils import SphinxDirective
 from chapter_map import TABLE as CHAPTERS
 from chapter_map import read_chapters
 from claims_tables import table
-from unstuck.checks.faults import FAULTS
+from unstuck.faults import FAULTS
 
 TABLE = Path(__file__).resolve().parents[1] / "symptoms.yml"
 HEADS = ["it may be that", "cure", "page"]

@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import nn
 
-from unstuck.checks import FAULTS
+from unstuck.faults import FAULTS
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 sys.path.insert(0, str(BOOK / "_ext"))

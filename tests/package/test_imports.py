@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "unstuck"
 MAY_IMPORT = {
     "activations": set(),
     "arguments": set(),
+    "faults": set(),
     "claims": {"numpy", "scipy", "arguments"},
     "record": {"numpy", "pandas", "arguments"},
     "data": {"numpy", "torch", "arguments"},
@@ -40,6 +41,7 @@ MAY_IMPORT = {
             "arguments",
             "claims",
             "evaluate",
+            "faults",
             "graph",
             "init",
             "measure",
@@ -62,6 +64,7 @@ HEAVY = {"anywidget", "ipywidgets", "matplotlib", "numpy", "pandas", "scipy", "t
 # what is loaded in the end, also through others
 MAY_LOAD = {
     "unstuck": set(),
+    "unstuck.faults": set(),
     "unstuck.record": {"numpy"},
     "unstuck.claims": {"numpy"},
     "unstuck.checks": {"numpy", "scipy", "torch"},

@@ -1,10 +1,10 @@
 """What can be wrong with a network that does not learn, and how to find it."""
 
 from unstuck.checks.diagnose import diagnose
-from unstuck.checks.faults import FAULTS, Fault
 from unstuck.checks.find_nan import NonFinite, find_nan
 from unstuck.checks.report import Finding, Report
 from unstuck.checks.trials import FirstLoss, Overfit, RateRange, first_loss, overfit_tiny, rate_range
+from unstuck.faults import FAULTS, Fault
 
 __all__ = [
     "FAULTS",

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from unstuck.checks.faults import FAULTS
+from unstuck.faults import FAULTS
 
 Verdict = Literal["failure", "warning", "inconclusive", "ok"]
 VERDICTS: tuple[Verdict, ...] = ("failure", "warning", "inconclusive", "ok")

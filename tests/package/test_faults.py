@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unstuck.checks import FAULTS
+from unstuck.faults import FAULTS
 
 CHAPTERS = Path(__file__).resolve().parents[2] / "book" / "chapters.yml"
 
