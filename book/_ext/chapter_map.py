@@ -28,6 +28,12 @@ def by_chapter(rows: list[dict]) -> list[list[dict]]:
     return groups
 
 
+def link(name: str, title: str, here: str) -> addnodes.pending_xref:
+    """A link with this title from the page `here` to the page book/`name`."""
+    options = {"refdomain": "std", "reftype": "doc", "refexplicit": True, "refwarn": True}
+    return addnodes.pending_xref("", nodes.inline("", title), reftarget=f"/book/{name}", refdoc=here, **options)
+
+
 class ChapterMap(SphinxDirective):
     """A list with one entry a chapter, and in it one a page: number, title, question and symptom.
 
@@ -49,16 +55,7 @@ class ChapterMap(SphinxDirective):
         number = nodes.inline("", f"{row['number']}", classes=["chapter-number"])
         title: nodes.Node = nodes.strong("", row["title"])
         if written:
-            title = addnodes.pending_xref(
-                "",
-                nodes.inline("", row["title"]),
-                refdomain="std",
-                reftype="doc",
-                reftarget=f"/{docname}",
-                refdoc=self.env.docname,
-                refexplicit=True,
-                refwarn=True,
-            )
+            title = link(row["file"], row["title"], self.env.docname)
         head = nodes.paragraph("", "", number, nodes.Text(" "), title, classes=["chapter-title"])
         if not written:
             head += [nodes.Text(" "), nodes.inline("", "planned", classes=["chapter-planned"])]

@@ -18,7 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from chapter_map import TABLE as CHAPTERS
-from chapter_map import read_chapters
+from chapter_map import link, read_chapters
 from claims_tables import table
 from unstuck.faults import FAULTS
 
@@ -81,20 +81,9 @@ class Index(SphinxDirective):
     def page(self, name: str) -> nodes.paragraph:
         """A link to a page, or its number and title where it is still to be written."""
         title = self.titles[name]
-        docname = f"book/{name}"
-        if docname not in self.env.found_docs:
+        if f"book/{name}" not in self.env.found_docs:
             return nodes.paragraph("", f"{title} (planned)", classes=["symptom-planned"])
-        link = addnodes.pending_xref(
-            "",
-            nodes.inline("", title),
-            refdomain="std",
-            reftype="doc",
-            reftarget=f"/{docname}",
-            refdoc=self.env.docname,
-            refexplicit=True,
-            refwarn=True,
-        )
-        return nodes.paragraph("", "", link)
+        return nodes.paragraph("", "", link(name, title, self.env.docname))
 
 
 def lines(text: str, x: int, y: int, width: int) -> tuple[str, int]:

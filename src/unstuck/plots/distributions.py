@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from unstuck.arguments import choice, instance, names, whole
+from unstuck.arguments import choice, instance, whole
 from unstuck.claims import number
 from unstuck.plots.colours import GREY
-from unstuck.plots.series import floats, need
+from unstuck.plots.grids import axes_grid, by_panel
+from unstuck.plots.series import floats
 from unstuck.plots.style import label_of, layer_colour, layer_number
 
 
@@ -34,30 +34,12 @@ def histograms(
     Each panel has the height of its own largest bin. Exact zeros are counted above the panel instead of drawn (a
     ReLU's would dwarf the rest), so is what is not finite. An x axis spans 99.8 % of what it has to show.
     """
-    need(names("values", instance("values", values, Mapping, "{network: {layer: array}}")), "values", "one network")
-    for name, layers in values.items():
-        where = f"values[{name!r}]"
-        need(names(where, instance(where, layers, Mapping, "{layer: array}")), where, "one layer")
-    counts = [len(layers) for layers in values.values()]
-    if len(set(counts)) > 1:
-        raise ValueError(f"values: expected as many layers for each network, got {counts}")
     choice("share", share, ("row", "all", "panel"))
     whole("bins", bins)
     instance("xlabel", xlabel, str, "a text")
-    rows, columns = len(counts), counts[0]
-    found = {
-        name: {layer: floats(given, f"values[{name!r}][{layer!r}]").ravel() for layer, given in layers.items()}
-        for name, layers in values.items()
-    }
-    if axes is None:
-        size = plt.rcParams["figure.figsize"][0], 0.7 + 1.65 * rows
-        _, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    axes = np.asarray(axes, dtype=object)
-    if axes.size != rows * columns:
-        raise ValueError(f"axes: expected {rows} x {columns}, got {axes.shape}")
-    for ax in axes.flat:
-        instance("axes", ax, Axes, "matplotlib Axes")
-    axes = axes.reshape(rows, columns)
+    found = by_panel(values, "network", "layer", "array", lambda given, name: floats(given, name).ravel(), "layer")
+    rows, columns = len(found), len(next(iter(found.values())))
+    axes = axes_grid(axes, rows, columns, 0.7 + 1.65 * rows)
 
     everything = [panel for layers in found.values() for panel in layers.values()]
     for r, (name, layers) in enumerate(found.items()):

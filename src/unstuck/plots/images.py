@@ -7,11 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from unstuck.arguments import choice, flag, instance, names
+from unstuck.arguments import choice, flag
 from unstuck.claims import number
 from unstuck.plots.colours import RUST
+from unstuck.plots.grids import axes_grid, by_panel
 from unstuck.plots.maps import DIVERGING
-from unstuck.plots.series import floats, need
+from unstuck.plots.series import floats
 from unstuck.plots.style import label_of
 
 GREYS = plt.get_cmap("gray").with_extremes(bad=RUST)
@@ -38,20 +39,12 @@ def images(
 
     A value that is not finite is rust, or grey where `signed`. The columns' names stand above the first row.
     """
-    need(names("values", instance("values", values, Mapping, "{row: {column: image}}")), "values", "one row")
-    for name, row in values.items():
-        where = f"values[{name!r}]"
-        need(names(where, instance(where, row, Mapping, "{column: image}")), where, "one image")
-    counts = [len(row) for row in values.values()]
-    if len(set(counts)) > 1:
-        raise ValueError(f"values: expected as many images in each row, got {counts}")
     choice("share", share, ("row", "all", "panel"))
     signed, ranges = flag("signed", signed), flag("ranges", ranges)
-    found = {
-        name: {column: _image(image, f"values[{name!r}][{column!r}]") for column, image in row.items()}
-        for name, row in values.items()
-    }
-    axes = _grid(axes, len(counts), counts[0], ranges)
+    found = by_panel(values, "row", "column", "image", _image, counted="image")
+    rows, columns = len(found), len(next(iter(found.values())))
+    side = min(plt.rcParams["figure.figsize"][0] / columns, 1.9)
+    axes = axes_grid(axes, rows, columns, 0.3 + (side + (0.3 if ranges else 0.05)) * rows)
     everything = [image for row in found.values() for image in row.values()]
     for r, (name, row) in enumerate(found.items()):
         for c, (column, image) in enumerate(row.items()):
@@ -70,20 +63,6 @@ def _image(given: Any, name: str) -> np.ndarray:
     if image.ndim == 3 and not (image.min() >= 0 and image.max() <= 1):
         raise ValueError(f"{name}: expected colours in [0, 1], got {image.min():g} to {image.max():g}")
     return image
-
-
-def _grid(axes: Any, rows: int, columns: int, ranges: bool) -> np.ndarray:
-    if axes is None:
-        width = plt.rcParams["figure.figsize"][0]
-        side = min(width / columns, 1.9)
-        size = width, 0.3 + (side + (0.3 if ranges else 0.05)) * rows
-        _, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    axes = np.asarray(axes, dtype=object)
-    if axes.size != rows * columns:
-        raise ValueError(f"axes: expected {rows} x {columns}, got {axes.shape}")
-    for ax in axes.flat:
-        instance("axes", ax, Axes, "matplotlib Axes")
-    return axes.reshape(rows, columns)
 
 
 def _top(shown: list[np.ndarray], signed: bool) -> float:
