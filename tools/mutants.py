@@ -61,7 +61,7 @@ TESTS = {
     "init": ("init",),
     "measure": ("measure", *WATCH, "ensemble"),
     "models": ("models", "transformer", "init", "ensemble"),
-    "parts": ("evaluate", "stack", "stack_refused", "ensemble_build", *WATCH),
+    "parts": ("parts", "evaluate", "stack", "stack_refused", "ensemble_build", *WATCH),
     "plots": PLOTS,
     "private": (*WATCH, "evaluate", *ENSEMBLE),
     "probes": (*WATCH, "norm_drift", "dead_units", "train", "ensemble"),

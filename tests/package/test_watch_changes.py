@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import prune
-from watching import Twice, X, Y, network, sgd_step, train, values, watched_and_not
+from watching import Twice, X, Y, manual_in_place, network, sgd_step, train, values, watched_and_not
 
 from unstuck.probes import watch
 
@@ -81,6 +81,23 @@ def test_parameters_that_are_exchanged_are_followed_under_their_layer(change, na
     assert steps.tolist()[-3:] == [2, 3, 4] and all(ratios[-3:] > 0)
     if 1 not in steps:  # its update cannot be measured any more
         assert {entry["where"] for entry in record.meta["failed"]} >= {"the update of 'linear2'"}
+
+
+def test_a_layer_that_is_exchanged_before_its_update_costs_the_others_nothing():
+    """Between a forward and the update that follows, so that there is no difference of its own to measure."""
+    model = network()
+    start = copy.deepcopy(model)
+    with watch(model) as record:
+        cross_entropy(model(X), Y).backward()
+        gradient = model.linear1.weight.grad.clone()
+        model.linear2 = nn.Linear(7, 5)
+        model.linear3 = nn.Linear(5, 3)
+        manual_in_place(model.linear1)
+    expected = (0.1 * gradient.norm() / start.linear1.weight.detach().norm()).item()
+    assert values(record, "update_ratio", "linear1") == pytest.approx([expected], rel=1e-4)
+    assert record.layers("update_ratio") == ["linear1"]
+    failed = {entry["where"] for entry in record.meta["failed"]}
+    assert failed == {"the update of 'linear2'", "the update of 'linear3'"}
 
 
 def test_a_pruned_model_is_recorded_from_the_start():
