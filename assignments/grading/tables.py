@@ -10,6 +10,7 @@ from assignments.grading.source import Assignment
 
 ROSTER = ("student", "name", "id", "sis_id", "login", "section", "email")
 CANVAS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
+FORMULA = ("=", "+", "-", "@")
 MOODLE = ("Full name", "Username", "ID number", "Email address")
 
 
@@ -75,7 +76,17 @@ def _read(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return [{name: value or "" for name, value in row.items() if name} for row in csv.DictReader(file)]
+        rows = csv.DictReader(file)
+        return [{name: _unguarded(value or "") for name, value in row.items() if name} for row in rows]
+
+
+def _guarded(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return "'" + cell if cell.startswith(FORMULA) else cell
+
+
+def _unguarded(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
 
 
 def _write(path: Path, head, rows, bom: bool = False) -> None:
@@ -83,6 +94,4 @@ def _write(path: Path, head, rows, bom: bool = False) -> None:
     with path.open("w", encoding="utf-8-sig" if bom else "utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(head)
-        writer.writerows(
-            [["'" + cell if cell.startswith(("=", "+", "-", "@")) else cell for cell in row] for row in rows]
-        )
+        writer.writerows([[_guarded(cell) for cell in row] for row in rows])

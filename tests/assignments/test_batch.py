@@ -85,6 +85,15 @@ def test_marks_by_hand_and_the_tables_of_canvas_and_moodle(folder):
         batch.grade_folder(folder)
 
 
+def test_a_name_that_looks_like_a_formula(tmp_path):
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "=1+1.ipynb").write_bytes(b"")
+    for _ in range(2):
+        to = batch.grade_folder(tmp_path / "class", assignment="backprop")
+    assert [row["student"] for row in table(to / "marks.csv")][1:] == ["'=1+1"]
+    assert [row["student"] for row in table(to / "by_hand.csv")] == ["'=1+1"]
+
+
 def test_twice_gives_the_same_and_marks_nothing_again(folder, monkeypatch):
     to = batch.grade_folder(folder)
     files = {path.relative_to(to): path.read_bytes() for path in to.rglob("*") if path.is_file()}
