@@ -9,14 +9,19 @@ IP ?=
 ONLY ?=
 SAMPLE ?=
 SEED ?= 0
+SUBMISSIONS ?=
+ASSIGNMENT ?=
+JOBS ?= 1
+DASK ?=
+PAGE ?=
 export PYTHON
 
-.PHONY: help book test check page lab serve pdf notebooks bench mutants
+.PHONY: help book test check page lab serve pdf notebooks bench mutants assignments grade test-assignments slides
 .DEFAULT_GOAL := help
 
 help: ## list what make can do
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
-	  printf '  make %-10s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
+	  printf '  make %-16s %s\n' "$$target" "$$text"; done
 
 book: $(STAMP) ## build the website from the stored outputs
 	@$(BIN)/python tools/build.py
@@ -49,6 +54,19 @@ bench: $(STAMP) ## measure what benchmarks/ measures
 
 mutants: $(STAMP) ## plant faults in the package and count those that the tests find (ONLY=plots, SAMPLE=200)
 	@$(BIN)/python tools/mutants.py --only "$(ONLY)" --sample "$(SAMPLE)" --seed $(SEED)
+
+assignments: $(STAMP) ## write the students' versions and their zips (ASSIGNMENT=backprop: that one)
+	@$(BIN)/python -m assignments.grading release $(if $(ASSIGNMENT),--only $(ASSIGNMENT))
+
+grade: $(STAMP) ## mark a folder of submissions (SUBMISSIONS=folder; JOBS=2, ASSIGNMENT=backprop, SEED=0, DASK=local or an address)
+	@$(BIN)/python -m assignments.grading grade "$(SUBMISSIONS)" --jobs $(JOBS) --seed $(SEED) \
+	  $(if $(ASSIGNMENT),--assignment $(ASSIGNMENT)) $(if $(DASK),--dask $(DASK))
+
+test-assignments: $(STAMP) ## try every wrong and every hostile submission, Dask and nbgrader's exchange (minutes)
+	@$(BIN)/python -m pytest tests/assignments -n 2
+
+slides: $(STAMP) ## show a page as slides that need no network (PAGE=04)
+	@$(BIN)/python tools/slides.py "$(PAGE)"
 
 $(STAMP): requirements.txt pyproject.toml tools/setup.sh
 	@sh tools/setup.sh

@@ -91,6 +91,9 @@ def stages() -> dict[str, Stage]:
         "types": Stage("types", (PYTHON, "-m", "mypy", "src")),
         "text": Stage("text of the book", (*pytest, "tests/book", *PARALLEL), pytest=True),
         "package": Stage("package", (*pytest, "tests/package", *PARALLEL), pytest=True),
+        "assignments": Stage(
+            "assignments", (*pytest, "tests/assignments", *PARALLEL, "-m", "not whole"), pytest=True
+        ),
         "website": Stage("website", (PYTHON, "tools/build.py", "--fresh")),
         "browser": Stage("website in a browser", (*pytest, "tests/site", *PARALLEL), pytest=True),
     }

@@ -1,0 +1,1 @@
+"""Releases the assignments and marks submissions: `python -m assignments.grading --help`, book/teachers.md."""
