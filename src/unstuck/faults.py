@@ -317,7 +317,8 @@ _LAYERS = {
     "examples_mixed": Fault(
         "Results depend on what else is in the batch.",
         "the output of one example depends on the input of another",
-        "look for view, reshape, softmax or a mean over the batch axis",
+        "set batch_first=True in layers that take time before batch; look for view, reshape, softmax or mean over "
+        "the batch axis",
         "11_debugging",
     ),
     "cannot_overfit": Fault(
@@ -386,3 +387,29 @@ _NUMBERS = {
 
 FAULTS = MappingProxyType(_DATA | _OUTPUT | _START | _OPTIMISATION | _LAYERS | _NUMBERS)
 """Every fault, by its slug."""
+
+GROUPS = MappingProxyType(
+    {
+        "data": tuple(_DATA),
+        "output and loss": tuple(_OUTPUT),
+        "start": tuple(_START),
+        "optimisation": tuple(_OPTIMISATION),
+        "layers": tuple(_LAYERS),
+        "numbers": tuple(_NUMBERS),
+    }
+)
+"""The slugs of `FAULTS`, by what they have to do with."""
+
+_SPELT = {
+    "lr": "learning rate",
+    "nan": "NaN",
+    "adam": "Adam's",
+    "batchnorm": "batch norm",
+    "half": "half-precision",
+    "relu": "ReLU",
+}
+
+
+def in_words(slug: str) -> str:
+    """The slug of a fault as a person says it: "learning rate small" for "lr_small"."""
+    return " ".join(_SPELT.get(word, word) for word in slug.split("_"))

@@ -40,7 +40,7 @@ def test_a_penalty_raises_it_by_its_term(data):
     found = first_loss(model, data, lambda o, y: F.cross_entropy(o, y) + penalty)
     assert found.added == pytest.approx(penalty, rel=1e-5)
     assert found.expected == pytest.approx(math.log(3), rel=1e-5)
-    assert found.measured == pytest.approx(float(F.cross_entropy(model(data[0]), data[1])) + penalty, rel=1e-5)
+    assert found.measured == pytest.approx(F.cross_entropy(model(data[0]), data[1]).item() + penalty, rel=1e-5)
 
 
 def test_of_numbers_it_is_the_variance():
@@ -76,7 +76,7 @@ def test_the_suggested_rate_trains_well(data):
         loss = F.cross_entropy(model(data[0]), data[1])
         loss.backward()
         optimizer.step()
-    assert float(loss) < 0.7 * math.log(3)
+    assert loss.item() < 0.7 * math.log(3)
 
 
 def test_it_ends_on_a_loss_that_is_not_finite(data):
@@ -105,9 +105,29 @@ def test_a_report_is_a_page_to_act_on():
     for part in (fault.symptom, fault.cause, fault.cure, fault.page):
         assert re.sub(r"\s+", " ", part) in re.sub(r"\s+", " ", text)
     assert "1.46" in text  # ln(1 + 9 / e), the least value of a softmax of a softmax
-    assert "Examined and found well:" in text
+    assert "Looked for and not found:" in text
     verdicts = [finding.verdict for finding in report.findings]
     assert verdicts == sorted(verdicts, key=("failure", "warning", "inconclusive", "ok").index)
+
+
+def test_what_follows_from_a_failure_is_neither_well_nor_a_finding():
+    report = diagnose(**build("bytes_of_images", True, 0))
+    assert "first_loss_high" in report.later and "first loss high" in str(report)
+    assert not {finding.fault for finding in report.findings} & set(report.later)
+    assert not {"first_loss_high", "diverges"} & {finding.fault for finding in report.of("ok")}
+
+
+def test_silence_says_how_much_could_not_be_judged():
+    report = diagnose(Net(), images()["batch"])
+    unjudged = {finding.fault for finding in report.of("inconclusive")}
+    assert report.silent and f"{len(unjudged)} could not be judged" in report.headline
+    assert re.search(r"give train_step: no step, gradients not zeroed", str(report))
+
+
+def test_silence_on_a_network_that_does_not_learn_is_no_all_clear():
+    torch.manual_seed(0)  # labels and inputs are noise, and too few to tell
+    report = diagnose(mlp((5, 8, 3)), (torch.randn(20, 5), torch.randint(3, (20,))), steps=10)
+    assert report.silent and any("hardly fell" in note for note in report.notes)
 
 
 def test_in_a_notebook_it_is_a_table_with_pictures():

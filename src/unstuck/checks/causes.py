@@ -104,8 +104,11 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
 """What follows from a cause: where the cause fails, its consequences are no findings of their own."""
 
 
-def ordered(findings: list[Finding]) -> list[Finding]:
-    """Failures, warnings, inconclusive, ok; causes first, and without what follows from a failure that is there."""
+def ordered(findings: list[Finding]) -> tuple[list[Finding], list[str]]:
+    """Failures, warnings, inconclusive, ok; causes first, and without what would follow from a failure that is there.
+
+    The faults left out come second: whether they were seen or not, they can only be judged when it is mended.
+    """
     failing = {f.fault for f in findings if f.verdict == "failure"}
     roots = [slug for slug in ORDER if slug in failing]
     explained: set[str] = set()
@@ -117,5 +120,6 @@ def ordered(findings: list[Finding]) -> list[Finding]:
         before = worst.get(finding.fault)
         if before is None or VERDICTS.index(finding.verdict) < VERDICTS.index(before.verdict):
             worst[finding.fault] = finding
-    kept = [f for f in worst.values() if f.verdict in ("inconclusive", "ok") or f.fault not in explained]
-    return sorted(kept, key=lambda f: (VERDICTS.index(f.verdict), ORDER.index(f.fault)))
+    kept = [f for f in worst.values() if f.fault not in explained]
+    later = [slug for slug in ORDER if slug in explained and slug in worst]
+    return sorted(kept, key=lambda f: (VERDICTS.index(f.verdict), ORDER.index(f.fault))), later

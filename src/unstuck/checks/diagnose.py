@@ -32,6 +32,7 @@ from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.from_record import read
 from unstuck.checks.program import Program, batches_of, is_pair, untouched
 from unstuck.checks.report import Finding, Report, found
+from unstuck.claims import number
 from unstuck.record import Record
 
 
@@ -123,7 +124,8 @@ class Examination:
         if self.record is not None:
             self.findings += read(self.record)
         signal = [(layer.name, layer.spread) for layer in self.seen.layers]
-        return Report(ordered(self.findings), self.notes, self.curve, signal)
+        findings, later = ordered(self.findings)
+        return Report(findings, self.notes, self.curve, signal, later)
 
     def failed(self, *slugs: str) -> bool:
         """Whether one of these, or anything, has failed."""
@@ -252,3 +254,6 @@ class Examination:
             return
         self.attempt(learning.judge_overfit, program, loss, steps)
         self.attempt(capacity.capacity, program, self.seen, own)
+        if self.untrained and own.gone() < 0.1 * training.LEARNED and not self.failed():
+            fall = f"from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
+            self.notes.append(f"Nothing was found, but the trial's loss hardly fell, either: {fall}.")

@@ -172,11 +172,11 @@ def _mixed(program: Program, still: FirstPass) -> list[Finding]:
     if not torch.isfinite(before).all() or not torch.equal(before, again):
         return [found(slug, "inconclusive", "outputs are not finite, or differ from call to call")]
     change, size = max(changed), float(before.abs().max())
-    text = (
-        f"when all inputs but one are replaced, the output for that one changes by {number(change)} of {number(size)}"
-    )
+    text = f"when all other examples of the batch are replaced, the output for one example moves by {number(change)}"
+    text += f"; the largest output is {number(size)}"
     # float32 sums in another order differ by 1e-6 of their size
-    return [found(slug, "failure" if change > 1e-4 * size and size > 0 else "ok", f"{text}; rounding explains 1e-4")]
+    bad = change > 1e-4 * size and size > 0
+    return [found(slug, "failure" if bad else "ok", f"{text}, and rounding explains 1e-4 of it")]
 
 
 def _others_changed(x: Any, n: int, kept: int) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import numpy as np
 
-from unstuck.faults import FAULTS
+from unstuck.faults import FAULTS, GROUPS, in_words
 
 Verdict = Literal["failure", "warning", "inconclusive", "ok"]
 VERDICTS: tuple[Verdict, ...] = ("failure", "warning", "inconclusive", "ok")
@@ -24,8 +24,7 @@ class Finding:
     Attributes:
         fault: its slug in `FAULTS`.
         verdict: "failure" (it stops training or makes it wrong), "warning" (suspicious), "inconclusive" (it could not
-        be
-            judged), "ok" (examined and found well).
+            be judged), "ok" (looked for and not found).
         symptom, cause, cure, page: as in `FAULTS`.
         layer: where; "" for the whole program.
         evidence: the numbers, the threshold, and where that comes from; or what is missing.
@@ -41,7 +40,7 @@ class Finding:
     page: str
 
     def __str__(self) -> str:
-        where = f" ({self.layer})" if self.layer else ""
+        where = f" (module {self.layer})" if self.layer else ""
         said = {
             "failure": f"{self.cause[0].upper()}{self.cause[1:]}{where}.",
             "warning": f"Perhaps {self.cause}{where}.",
@@ -69,6 +68,7 @@ class Report:
     Attributes:
         findings: failures, warnings, inconclusive, ok, each most likely first.
         notes: what to know about the examination itself.
+        later: faults that would follow from a failure that is there, and can be judged when it is mended.
         loss: of each step of the short trial training.
         signal: the layers in their order, each with how much its outputs differ between examples.
     """
@@ -77,6 +77,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     loss: Sequence[float] = ()
     signal: Sequence[tuple[str, float]] = ()
+    later: Sequence[str] = ()
 
     def of(self, *verdicts: Verdict) -> list[Finding]:
         """The findings with these verdicts."""
@@ -92,22 +93,41 @@ class Report:
         """The verdict in one sentence."""
         bad = self.of("failure", "warning")
         if not bad:
-            return f"Nothing was found: {len(self.of('ok'))} things were examined and are well."
+            unjudged = len({f.fault for f in self.of("inconclusive")})
+            more = f", and {unjudged} could not be judged" if unjudged else ""
+            return f"Nothing was found: {len({f.fault for f in self.of('ok')})} faults were looked for{more}."
         first, rest = bad[0], len(bad) - 1
         return f"{first}" + (f" And {rest} more." if rest else "")
+
+    def _tail(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """What follows the failures: a heading, and under it what each line is about and what it says."""
+        well = {f.fault for f in self.of("ok")}
+        found = [(group, _listed(slug for slug in slugs if slug in well)) for group, slugs in GROUPS.items()]
+        asked: dict[str, list[str]] = {}
+        for f in self.of("inconclusive"):
+            asked.setdefault(f.evidence, []).append(f.fault)
+        parts = [
+            ("Looked for and not found", [row for row in found if row[1]]),
+            ("To be judged when this is mended", [("", _listed(self.later))] if self.later else []),
+            ("Could not be judged", [(why, _listed(slugs)) for why, slugs in asked.items()]),
+        ]
+        return [(heading, rows) for heading, rows in parts if rows]
 
     def __str__(self) -> str:
         lines = [self.headline]
         for number, f in enumerate(self.of("failure", "warning"), start=1):
-            lines += ["", f"{number}. {f.verdict.upper()}: {f.fault}" + (f", in {f.layer}" if f.layer else "")]
+            where = f", in module {f.layer}" if f.layer else ""
+            lines += ["", f"{number}. {f.verdict.upper()}: {in_words(f.fault)}{where}"]
             rows = [("symptom", f.symptom), ("evidence", f.evidence), ("cause", f.cause), ("cure", f.cure)]
             for name, text in [*rows, ("page", f.page)]:
                 lines += textwrap.wrap(f"{name:9} {text}", WIDTH, initial_indent="   ", subsequent_indent=" " * 13)
-        well = ", ".join(dict.fromkeys(f.fault for f in self.of("ok")))
-        unjudged = "; ".join(f"{f.fault} ({f.evidence})" for f in self.of("inconclusive"))
-        for text in (f"Examined and found well: {well}.", f"Could not be judged: {unjudged}.", *self.notes):
-            if not text.endswith(": ."):
-                lines += ["", *textwrap.wrap(text, WIDTH)]
+        for heading, rows in self._tail():
+            lines += ["", f"{heading}:"]
+            for about, text in rows:
+                said = f"{about}: {text}" if about else text
+                lines += textwrap.wrap(said, WIDTH, initial_indent="   ", subsequent_indent=" " * 6)
+        for note in self.notes:
+            lines += ["", *textwrap.wrap(note, WIDTH)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -121,13 +141,14 @@ class Report:
         pictures = curve("Loss of the trial, by step", self.loss) + curve(
             "Difference between examples, by layer", [value for _, value in self.signal], log=True
         )
-        well = html.escape(", ".join(dict.fromkeys(f.fault for f in self.of("ok"))))
-        unjudged = "".join(f"<li>{html.escape(f'{f.fault}: {f.evidence}')}</li>" for f in self.of("inconclusive"))
-        more = f"<details><summary>Could not be judged</summary><ul>{unjudged}</ul></details>" if unjudged else ""
+        more = ""
+        for heading, said in self._tail():
+            items = "".join(f"<li>{html.escape(f'{about}: {text}' if about else text)}</li>" for about, text in said)
+            more += f"<details><summary>{heading}</summary><ul>{items}</ul></details>"
         notes = "".join(f"<p><small>{html.escape(note)}</small></p>" for note in self.notes)
         return (
             f'<div class="unstuck-report"><p><strong>{html.escape(self.headline)}</strong></p>{body}<p>{pictures}</p>'
-            f"<details><summary>Examined and found well</summary><p>{well}</p></details>{more}{notes}</div>"
+            f"{more}{notes}</div>"
         )
 
     @staticmethod
@@ -140,6 +161,10 @@ class Report:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self._repr_html_()}
+
+
+def _listed(slugs: Iterable[str]) -> str:
+    return ", ".join(in_words(slug) for slug in slugs)
 
 
 def curve(title: str, values: Sequence[float], *, log: bool = False, width: int = 180, height: int = 60) -> str:

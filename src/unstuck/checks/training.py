@@ -250,7 +250,7 @@ def _slow(program: Program, own: Trial, steps: int, rate: float) -> list[Finding
     needed = len(own.losses) / share if share > 0 else math.inf
     if needed < SLOW:
         return []
-    for scale in (100.0, 1e3, 1e4):
+    for scale in (100.0, 1e3, 1e4, 1e5):
         faster = run(program, steps, scale=scale)
         if faster.gone() > max(LEARNED, 10 * share):
             text = f"learning rate {rate:g}: loss {number(start)} to {number(last)} in {len(own.losses)} steps, at"
