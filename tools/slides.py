@@ -1,4 +1,4 @@
-"""A page as slides: `python tools/slides.py 04` writes _build/slides/04_dead_relus.html, which asks nothing of a network.
+"""A page as slides: `python tools/slides.py 04` writes _build/slides/04_dead_relus.html, which needs no network.
 
 A slide shows a section's heading with one figure, formula, table or short program, and what was claimed about it. The
 text becomes notes. nbconvert renders the Markdown; its own slides need a script from another host.
@@ -90,7 +90,7 @@ def add_code(slides: list[Slide], cell, tags: list[str]) -> None:
     for output in () if "remove-cell" in tags else cell.outputs:
         data = output.get("data", {})
         if CLAIM in data:
-            if data[CLAIM].get("shown"):
+            if data[CLAIM].get("shown") and data[CLAIM]["text"].endswith("."):  # others are read with their number
                 slides[-1].claims.append(data[CLAIM]["text"])
         elif "image/png" in data:
             figure = cell.metadata.get("mystnb", {})
@@ -144,7 +144,7 @@ section {{ box-sizing: border-box; min-height: 100vh; padding: 4vmin 6vmin; scro
   flex-direction: column; gap: 1vmin; break-after: page }}
 h1 {{ font-size: 6vmin; margin: auto 0 }} h2 {{ font-size: 4.4vmin; margin: 0 }}
 img {{ max-width: 100%; max-height: 68vh; object-fit: contain; margin: auto }}
-.highlight {{ font-size: 2.4vmin; background: none }} pre {{ margin: 0 }}
+.highlight {{ font-size: 2.8vmin; margin: auto 0; background: none }} pre {{ margin: 0 }}
 ul {{ font-size: 2.8vmin; margin: auto 0 0 }} section > p {{ font-size: 3.2vmin; margin: auto 0 }}
 table {{ font-size: 2.6vmin; border-collapse: collapse; margin: auto }} td, th {{ padding: .3em .8em }}
 aside {{ display: none; font-size: 2.2vmin; columns: 2; column-gap: 4vmin; border-top: 1px solid #999 }}
@@ -155,9 +155,12 @@ aside {{ display: none; font-size: 2.2vmin; columns: 2; column-gap: 4vmin; borde
 addEventListener("keydown", (event) => {{
   const slides = [...document.querySelectorAll("section")];
   const here = slides.findIndex((slide) => slide.getBoundingClientRect().bottom > innerHeight / 2);
-  const step = {{ArrowRight: 1, PageDown: 1, ArrowDown: 1, " ": 1, ArrowLeft: -1, PageUp: -1, ArrowUp: -1}}[event.key];
+  const keys = {{ArrowRight: 1, PageDown: 1, ArrowDown: 1, " ": 1, ArrowLeft: -1, PageUp: -1, ArrowUp: -1}};
+  const step = keys[event.key];
   if (step) {{ event.preventDefault(); slides[here + step]?.scrollIntoView(); }}
-  if (event.key === "n") {{ document.body.classList.toggle("notes"); slides[here].scrollIntoView(); }}
+  if (event.key === "n") {{
+    document.body.classList.toggle("notes"); slides[here].scrollIntoView();
+  }}
 }});
 MathJax = {{tex: {{inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]]}}, options: {{enableMenu: false}}}};
 </script>

@@ -35,8 +35,10 @@ def clouds(offset):
         centres = 1.6 * rng.normal(size=(12, 10))
         cloud = rng.permutation(np.arange(1200) % 12)
         x = (centres[cloud] + rng.normal(size=(1200, 10)) + offset).astype(np.float32)
-        y, new_x, new_y = cloud[:600] % 4, x[600:], cloud[600:] % 4
-        return {"x": x[:600], "y": y, "new": [new_x[new_y == k] for k in range(4)]}
+        new_x, new_y = x[600:], cloud[600:] % 4
+        classes = rng.permutation(np.repeat(np.arange(4), 3))  # of each class three groups, in no order
+        groups = [rng.choice(np.flatnonzero(new_y == k), 40, replace=False) for k in classes]
+        return {"x": x[:600], "y": cloud[:600] % 4, "new": [new_x[group] for group in groups], "_classes": classes}
 
     return inputs
 
@@ -44,12 +46,10 @@ def clouds(offset):
 def predicts(values, inputs):
     """Whether enough of the new points, one class at a time, are predicted right."""
     for value, drawn in zip(values, inputs, strict=True):
-        parts = value["classes"]
-        if len(parts) != 4 or any(
-            np.shape(part) != (len(new),) for part, new in zip(parts, drawn["new"], strict=True)
-        ):
+        answers, right = value["classes"], drawn["_classes"]
+        if len(answers) != len(right) or any(np.shape(answer) != (40,) for answer in answers):
             return "the function that you return does not give one class for each point"
-        found = np.mean([np.mean(np.asarray(part) == k) for k, part in enumerate(parts)])
+        found = np.mean([np.mean(np.asarray(answer) == k) for answer, k in zip(answers, right, strict=True)])
         if not found >= ENOUGH:
             return f"accuracy {found:.2f} on new points, one class at a time; {ENOUGH} is asked for"
     return ""

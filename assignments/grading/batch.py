@@ -15,8 +15,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from assignments.grading.feedback import page
+from assignments.grading.fence import FOLDERS
 from assignments.grading.grade import Marks, grade
-from assignments.grading.source import Assignment, names
+from assignments.grading.process import READABLE
+from assignments.grading.source import FOLDER, Assignment, names
 from assignments.grading.tables import by_hand, write_tables
 
 
@@ -60,6 +62,15 @@ def _name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def exposed(*secrets: Path) -> tuple[Path, str] | None:
+    """The first of these folders that lies where submissions may read, and where that is."""
+    for secret in secrets:
+        for place in (*FOLDERS, *READABLE):
+            if secret.resolve().is_relative_to(Path(place).resolve()):
+                return secret, place
+    return None
+
+
 def which(found: list[HandedIn]) -> str:
     """The assignment to which most of these notebooks belong; raises ValueError where none says it."""
     counted: Counter[str] = Counter()
@@ -88,6 +99,8 @@ def grade_folder(
         seed: draws the inputs on which marks depend.
         executor: takes the work in place of threads, for instance that of a Dask client.
     """
+    if open_to := exposed(folder, FOLDER):
+        raise ValueError(f"{open_to[0]} lies in {open_to[1]}, which submissions may read; move it")
     found = handed_in(folder, assignment)
     name = assignment or which(found)
     source = Assignment(name)

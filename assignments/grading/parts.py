@@ -81,8 +81,8 @@ class Questions:
     title: str
     parts: list[Part]
     imports: tuple[str, ...] = ("numpy",)
-    seconds: int = 20
-    total: int = 120
+    seconds: int = 10
+    total: int = 180
     memory: int = 1024
     mistakes: list[Mistake] = field(default_factory=list)
 

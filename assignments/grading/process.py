@@ -25,6 +25,8 @@ HERE = Path(__file__).resolve().parent
 MEGABYTE = 2**20
 ANSWERS, FILES = 64 * MEGABYTE, 256 * MEGABYTE
 """How much a submission may answer, and how much it may have on disk."""
+READABLE = (sys.prefix, sys.base_prefix, str(ROOT / "src"))
+"""What a submission may read, besides the folders of the system."""
 POLL = 0.1  # seconds
 
 
@@ -83,13 +85,7 @@ class Worker:
             "steps": steps,
             "imports": questions.imports,
             "paths": [str(ROOT / "src")],
-            "read": [
-                sys.prefix,
-                sys.base_prefix,
-                str(ROOT / "src"),
-                str(HERE / "visible.py"),
-                *([cache] if cache else []),
-            ],
+            "read": [*READABLE, str(HERE / "visible.py"), *([cache] if cache else [])],
             "memory": questions.memory,
             "processor": questions.total + 30,
         }
@@ -117,12 +113,14 @@ class Worker:
             pass  # it has ended already, which `collect` notices
 
     def _read(self) -> None:
-        kept, size = b"", 0
+        begun, size = [], 0  # the pieces of a line that has not ended
         while size < ANSWERS and (block := self.process.stdout.read1(2**16)):
             size += len(block)
-            *lines, kept = (kept + block).split(b"\n")
+            *lines, last = block.split(b"\n")
             for line in lines:
-                self.lines.put(line.decode(errors="replace"))
+                self.lines.put(b"".join([*begun, line]).decode(errors="replace"))
+                begun.clear()
+            begun.append(last)
         self.lines.put(None)
 
     def collect(self, outcomes: dict[str, Outcome], deadline: float) -> None:

@@ -162,6 +162,12 @@ def test_what_is_no_class_is_refused(tmp_path):
         batch.grade_folder(tmp_path)
 
 
+def test_a_project_that_submissions_could_read_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(batch, "READABLE", (str(folder.parent),))
+    with pytest.raises(ValueError, match="which submissions may read; move it"):
+        batch.grade_folder(folder)
+
+
 def test_a_release_is_the_same_twice(tmp_path):
     first, second = (release(tmp_path / name, ["backprop"])[0] for name in ("one", "two"))
     assert first.read_bytes() == second.read_bytes()

@@ -56,6 +56,26 @@ def test_what_is_said_holds_no_hidden_value():
     assert "expected" not in marks.said["relu-gradient"] and str(assignment().hidden(0)["relu-gradient"]) not in text
 
 
+@pytest.mark.whole
+def test_a_classifier_that_only_counts_its_calls_gets_nothing():
+    source = "def cured_1(x, y, seed=0):\n    calls = iter(range(100))\n"
+    source += "    return lambda new: np.full(len(new), next(calls) % 4)\n"
+    assert lost(marked(with_function(solved("debugging"), "cured_1", source), "debugging"), "debugging") == {"cure-1"}
+
+
+def test_a_gradient_of_nothing_gets_nothing():
+    source = "def numeric_gradient(f, x, eps=1e-5):\n    return 0 * x\n"
+    expected = {"numeric-value", "numeric-restores"}
+    assert lost(marked(with_function(solved(), "numeric_gradient", source))) == expected
+
+
+def test_a_mistake_that_nobody_knows_loses_its_own_marks():
+    source = "def linear_backward(G, x, W):\n    return G @ W, (G * 1.5).T @ x, np.abs(G).sum(axis=0)\n"
+    marks = marked(with_function(solved(), "linear_backward", source))
+    assert lost(marks) == {"linear-dw", "linear-db"}
+    assert marks.said["linear-dw"] == "dW: all numbers are 1.5 times what they should be"
+
+
 def test_the_feedback_escapes_what_a_student_writes():
     script = "<script>fetch('//example.org')</script>"
     notebook = with_cell(

@@ -16,7 +16,7 @@ PAGES = sorted(BOOK.glob("*.md"))
 SUFFIXES = {".cfg", ".css", ".js", ".md", ".py", ".sh", ".svg", ".toml", ".txt", ".yml", ""}
 TEXTS = sorted(
     path
-    for folder in ("book", "src/unstuck", "tools", "benchmarks", "binder", ".ci", ".github")
+    for folder in ("assignments", "book", "src/unstuck", "tools", "benchmarks", "binder", ".ci", ".github")
     for path in (ROOT / folder).rglob("*")
     if path.is_file() and path.suffix in SUFFIXES
 ) + sorted(path for path in ROOT.iterdir() if path.is_file() and path.suffix in SUFFIXES and path.name != ".git")
@@ -46,6 +46,14 @@ def test_chapter_was_stored_by_make_notebooks(path):
 @pytest.mark.parametrize("path", [*PAGES, *sorted(ROOT.glob("*.md"))], **names)
 def test_wording_of_page(path):
     assert list(rules.wording(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "assignments").glob("*/*.ipynb")), **names)
+def test_wording_of_assignment(path):
+    nb = nbformat.read(path, as_version=4)
+    text = rules.markdown(nb) + (path.parent / "rubric.md").read_text(encoding="utf-8")
+    assert list(rules.wording(text)) == []
+    assert [line for cell in nb.cells for line in cell.source.splitlines() if len(line) > 140] == []
 
 
 @pytest.mark.parametrize("path", PAGES, **names)
