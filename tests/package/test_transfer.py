@@ -73,3 +73,14 @@ def test_a_file_of_another_protocol_is_refused(quick):
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="its protocol is not the one of this module"):
         transfer.load(path)
+
+
+def test_the_stored_results_are_of_this_module_and_complete_in_themselves():
+    found = transfer.load()
+    assert found["runs"] and found["provenance"]["command"] == "python -m unstuck.transfer --run"
+    rows = [tuple(run[name] for name in ("method", "n", "split", "part", "setting")) for run in found["runs"]]
+    assert len(set(rows)) == len(rows)
+    for run in found["runs"]:
+        assert 0.3 < run["accuracy"] <= 1 and 0.3 < run["auc"] <= 1 and 0 <= run["f1"] <= 1 and run["seconds"] > 0
+        if run["part"] == "test":
+            assert run["setting"] == transfer.chosen(found["runs"], run["method"], run["n"])
