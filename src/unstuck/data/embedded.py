@@ -3,12 +3,12 @@
 `tools/build_data.py` made the files and shows where they come from; their licences lie beside them.
 """
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from unstuck.cache import checksum
 from unstuck.data.split import Split
 
 FOLDER = Path(__file__).parents[1] / "_data"
@@ -59,11 +59,6 @@ def fashion() -> Split:
     Raises ValueError when the embedded file is damaged.
     """
     return _embedded("fashion", CLOTHES, "Fashion-MNIST; H. Xiao, K. Rasul, R. Vollgraf; (c) 2017 Zalando SE")
-
-
-def checksum(array: np.ndarray) -> str:
-    """SHA-256 of an array's bytes in C order, as hexadecimal text."""
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def _embedded(name: str, classes: tuple[str, ...], source: str) -> Split:

@@ -7,6 +7,7 @@ from unstuck.models.gated import gated_cnn
 from unstuck.models.norms import NORMS
 from unstuck.models.parameters import count_parameters
 from unstuck.models.perceptron import mlp
+from unstuck.models.pretrained import efficientnet_lite0, freeze
 from unstuck.models.transformer import small_transformer
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Maxout",
     "activation_module",
     "count_parameters",
+    "efficientnet_lite0",
+    "freeze",
     "gated_cnn",
     "mlp",
     "small_cnn",
