@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from assignments.grading.feedback import page
 from assignments.grading.fence import FOLDERS
-from assignments.grading.grade import Marks, grade
+from assignments.grading.grade import Marks, grade, prepared
 from assignments.grading.process import READABLE
 from assignments.grading.source import FOLDER, Assignment, names
 from assignments.grading.tables import by_hand, write_tables
@@ -74,9 +74,10 @@ def exposed(*secrets: Path) -> tuple[Path, str] | None:
 def which(found: list[HandedIn]) -> str:
     """The assignment to which most of these notebooks belong; raises ValueError where none says it."""
     counted: Counter[str] = Counter()
+    known = names()
     for one in found:
         text = one.path.read_bytes()
-        counted.update(name for name in names() if f'"{name}-'.encode() in text)
+        counted.update(name for name in known if f'"{name}-'.encode() in text)
     if not counted:
         raise ValueError(f"ASSIGNMENT: the notebooks do not say which; expected one of {', '.join(names())}")
     return counted.most_common(1)[0][0]
@@ -138,6 +139,8 @@ def _all(left, name: str, seed: int, jobs: int, executor: Executor | None) -> It
 
     Without a key comes what could not be marked, and will be tried again by the next run.
     """
+    if left and executor is None:
+        prepared(name, seed)  # once, before threads ask for it
     pool = executor or ThreadPoolExecutor(jobs)
     futures: dict[Future[Marks], tuple[HandedIn, str]] = {}
     try:

@@ -35,7 +35,7 @@ class Marks:
 
 
 @functools.lru_cache(maxsize=2)
-def _prepared(name: str, seed: int) -> tuple[Assignment, dict[str, list[dict[str, Any]]]]:
+def prepared(name: str, seed: int) -> tuple[Assignment, dict[str, list[dict[str, Any]]]]:
     """An assignment with its hidden calls, computed once in a process."""
     assignment = Assignment(name)
     return assignment, assignment.hidden(seed)
@@ -43,7 +43,7 @@ def _prepared(name: str, seed: int) -> tuple[Assignment, dict[str, list[dict[str
 
 def grade(data: bytes, name: str, seed: int = 0) -> Marks:
     """Mark the bytes of a notebook as a submission to an assignment; the same arguments give the same marks."""
-    assignment, hidden = _prepared(name, seed)
+    assignment, hidden = prepared(name, seed)
     ids = [part.id for part in assignment.questions.parts]
     try:
         submission = read(data, assignment)

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from assignments.grading.source import ROOT, Assignment, names
 
-BUILT = ROOT / "_build" / "assignments"
+BUILT = ROOT / "course"
+"""Not below _build, which a fresh build deletes: nbgrader collects submissions here."""
 CONFIGURATION = """c = get_config()
 c.CourseDirectory.course_id = "unstuck"
 c.ClearSolutions.code_stub = {"python": "raise NotImplementedError"}

@@ -25,9 +25,9 @@ DEMONSTRATION = "demonstration"
 
 
 def names() -> list[str]:
-    """All assignments, in their order, which the first number of their titles gives."""
+    """All assignments, in the order of their headings, which begin with their number."""
     found = [path.parent.name for path in FOLDER.glob("*/questions.py")]
-    return sorted(found, key=lambda name: Assignment(name).questions.title)
+    return sorted(found, key=lambda name: Assignment(name).notebook.cells[0].source)
 
 
 def grading(cell) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def main() -> None:
         except BaseException as error:  # SystemExit and KeyboardInterrupt, too
             said = "".join(traceback.format_exception_only(error)).strip()
             places = [
-                f"{frame.name}, line {frame.lineno}"
+                f"{frame.name.strip('<>')}, line {frame.lineno}"
                 for frame in traceback.extract_tb(error.__traceback__)
                 if frame.filename.startswith("<")
             ][-1:]

@@ -12,10 +12,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "assignments")]
 @pytest.fixture
 def quick(monkeypatch):
     """Short limits of time, so that what never ends is ended soon."""
-    from assignments.grading.grade import _prepared
+    from assignments.grading.grade import prepared
 
     def shorten(name):
-        questions = _prepared(name, 0)[0].questions
+        questions = prepared(name, 0)[0].questions
         monkeypatch.setattr(questions, "seconds", 2)
         monkeypatch.setattr(questions, "memory", 512)
 
