@@ -49,6 +49,7 @@ PLOTS = ("plots/test_*",)
 TESTS = {
     "activations": ("models", "scratch_layers", "init", "plots/test_style"),
     "arguments": ("arguments",),
+    "cache": ("cache", "features"),
     "checks": ("checks_*",),
     "claims": ("claims", "plots/test_tables"),
     "clinic": ("clinic_scoring", "clinic"),
@@ -57,10 +58,11 @@ TESTS = {
     "evaluate": ("evaluate", "dead_units", "train"),
     "faults": ("faults",),
     "explore": ("explore", "explore_predict", "explore_valley"),
+    "features": ("features", "pretrained"),
     "graph": (*WATCH, *ENSEMBLE),
     "init": ("init",),
     "measure": ("measure", *WATCH, "ensemble"),
-    "models": ("models", "transformer", "init", "ensemble"),
+    "models": ("models", "transformer", "pretrained", "init", "ensemble"),
     "parts": ("parts", "evaluate", "stack", "stack_refused", "ensemble_build", *WATCH),
     "plots": PLOTS,
     "private": (*WATCH, "evaluate", *ENSEMBLE),
@@ -70,6 +72,7 @@ TESTS = {
     "sharpness": ("sharpness",),
     "theory": ("theory", "init"),
     "train": ("train", "ensemble_build"),
+    "transfer": ("transfer",),
 }
 """Each room of the package, with the files in tests/package that look at it, nearest first; `bad_calls` looks at all.
 Left out are files that read or install the source, or take long for what they add."""
