@@ -14,7 +14,7 @@ from unstuck.faults import FAULTS, GROUPS, in_words
 
 Verdict = Literal["failure", "warning", "inconclusive", "ok"]
 VERDICTS: tuple[Verdict, ...] = ("failure", "warning", "inconclusive", "ok")
-WIDTH = 100
+WIDTH = 84
 
 
 @dataclass(frozen=True)
