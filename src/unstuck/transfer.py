@@ -104,11 +104,15 @@ def chosen(runs: list[dict], method: str, n: int) -> float | None:
 
 
 def table(runs: list[dict], quantity: str = "accuracy") -> dict[str, dict[int, np.ndarray]]:
-    """`{method: {n: values}}` on the test parts; values (S,) in the order of the splits that are there."""
+    """`{method: {n: values}}` on the test parts; values (S,) in the order of the splits that are there.
+
+    With the setting that was chosen, where all from which it is chosen are there.
+    """
     found: dict[str, dict[int, np.ndarray]] = {}
     for method in METHODS:
         for n in STEPS:
-            of = {r["split"]: r[quantity] for r in runs if (r["method"], r["n"], r["part"]) == (method, n, "test")}
+            row = method, n, "test", chosen(runs, method, n)
+            of = {r["split"]: r[quantity] for r in runs if (r["method"], r["n"], r["part"], r["setting"]) == row}
             if of:
                 found.setdefault(method, {})[n] = np.array([of[split] for split in sorted(of)])
     return found

@@ -65,6 +65,15 @@ def test_runs_are_resumed_and_made_once(quick, capsys):
     assert not list(path.parent.glob("*.part"))
 
 
+def test_the_table_holds_the_setting_that_was_chosen():
+    run = {"method": "full", "n": 300, "split": 0, "auc": 0.5}
+    lrs = transfer.SETTINGS["full"]
+    runs = [run | {"part": "validation", "setting": lr, "auc": lr} for lr in lrs]
+    assert transfer.chosen(runs, "full", 100) == max(lrs) and transfer.chosen(runs[1:], "full", 300) is None
+    runs += [run | {"part": "test", "setting": lr, "accuracy": lr} for lr in reversed(lrs)]
+    assert transfer.table(runs)["full"][300].tolist() == [max(lrs)]
+
+
 def test_a_file_of_another_protocol_is_refused(quick):
     main, path, _ = quick
     main("--methods", "frozen", "--labels", "30")
@@ -81,6 +90,6 @@ def test_the_stored_results_are_of_this_module_and_complete_in_themselves():
     rows = [tuple(run[name] for name in ("method", "n", "split", "part", "setting")) for run in found["runs"]]
     assert len(set(rows)) == len(rows)
     for run in found["runs"]:
-        assert 0.3 < run["accuracy"] <= 1 and 0.3 < run["auc"] <= 1 and 0 <= run["f1"] <= 1 and run["seconds"] > 0
+        assert 0.3 < run["accuracy"] <= 1 and 0.3 < run["auc"] <= 1 and 0 <= run["f1"] <= 1 and run["seconds"] >= 0
         if run["part"] == "test":
             assert run["setting"] == transfer.chosen(found["runs"], run["method"], run["n"])
