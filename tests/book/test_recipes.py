@@ -26,12 +26,16 @@ def copy(tmp_path):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     files = ["Makefile", "README.md", "pyproject.toml", "requirements.txt", "_config.yml", "_toc.yml"]
     files += ["book/chapters.yml", "book/references.bib", "book/ruff.toml", "book/intro.md"]
-    files += ["book/symptoms.md", "book/symptoms.yml"]  # which the first page leads to
+    files += ["book/symptoms.md", "book/symptoms.yml"]  # to which the first page leads, as to the teachers' page
     for name in files:
         shutil.copy(ROOT / name, project / name)
     toc = project / "_toc.yml"
     head = toc.read_text(encoding="utf-8").split("chapters:\n")[0]
-    toc.write_text(head + "chapters:\n  - file: book/symptoms\n    title: Symptom index\n", encoding="utf-8")
+    chapters = "chapters:\n  - file: book/symptoms\n    title: Symptom index\n"
+    chapters += "  - file: book/teachers\n    title: For teachers\n"  # without its text, which leads to every chapter
+    toc.write_text(head + chapters, encoding="utf-8")
+    title = (ROOT / "book/teachers.md").read_text(encoding="utf-8").partition("\n")[0]
+    (project / "book/teachers.md").write_text(f"{title}\n", encoding="utf-8")
     readme = project / "README.md"
     linked = r"^\| \[(\w+)\]\(\S+\) \| (.*) \| \|$"
     text = readme.read_text(encoding="utf-8")
