@@ -29,7 +29,9 @@ def test_no_code_is_clipped_on_a_laptop(book_page, base, open_page):
 
 
 def test_phone(page, base, open_page):
-    assert open_page(f"{base}/{page}", width=375).overflow() == []
+    visit = open_page(f"{base}/{page}", width=375)
+    assert visit.overflow() == []
+    assert visit.cut_figures() == []
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
@@ -51,7 +53,9 @@ def test_weight(page, base, browser):
 BROKEN = """<!doctype html><html lang="en"><head><title>Broken</title></head><body style="color:#888">
 <img src="https://example.org/picture.png" alt=""><img src="local.png">
 <div style="width:800px">wide</div><span class="math">\\(x\\)</span>
-<article><div class="cell_input"><pre style="width:50px;overflow:auto">a_long_line = 1</pre></div></article>
+<article><div style="width:50px;overflow:auto">
+<figure><img style="width:99px" src="local.png" alt="wide"></figure></div>
+<div class="cell_input"><pre style="width:50px;overflow:auto">a_long_line = 1</pre></div></article>
 <script>console.error("something is wrong"); missing();</script>
 <script type="application/vnd.jupyter.widget-view+json">{"model_id": "one"}</script><p></p></body></html>"""
 
@@ -64,6 +68,7 @@ def test_the_checks_can_fail(tmp_path, open_page):
     assert all(part in complaints for part in ("something is wrong", "missing", "local.png"))
     assert len(visit.unrendered()) == 2
     assert visit.overflow()
+    assert visit.cut_figures() == ["cut: wide"]
     assert visit.clipped() == ["clipped: a_long_line = 1"]
     assert any(violation.startswith("image-alt") for violation in visit.axe_violations())
 

@@ -26,6 +26,15 @@ CLIPPED = """() => [...document.querySelectorAll('article .cell_input pre')]
   .filter(code => code.scrollWidth > code.clientWidth + 1)
   .map(code => 'clipped: ' + code.textContent.split('\\n').reduce((a, b) => a.length < b.length ? b : a))"""
 
+CUT_FIGURES = """() => [...document.querySelectorAll('article figure > img')].filter(image => {
+  const own = image.getBoundingClientRect();
+  for (let box = image.parentElement; box; box = box.parentElement) {
+    const edge = box.getBoundingClientRect();
+    const wider = own.left < edge.left - 1 || own.right > edge.right + 1;
+    if (wider && (box === document.documentElement || getComputedStyle(box).overflowX !== 'visible')) return true;
+  }
+}).map(image => 'cut: ' + image.alt)"""
+
 CONTRAST = """() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
   const luminance = colour => {
@@ -85,6 +94,10 @@ class Visit:
         wide = self.page.evaluate("document.documentElement.scrollWidth")
         seen = self.page.evaluate("document.documentElement.clientWidth")
         return [f"{wide} pixels in a window of {seen}"] if wide > seen else []
+
+    def cut_figures(self) -> list[str]:
+        """Figures wider than a box that hides or scrolls what does not fit."""
+        return self.page.evaluate(CUT_FIGURES)
 
     def luminances(self) -> tuple[float, float]:
         """Relative luminance (WCAG) of the body's background and of its text."""
