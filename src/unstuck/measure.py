@@ -1,9 +1,10 @@
 """One pure function for each measured quantity; `QUANTITIES` names them, and everything that measures calls them.
 
 A function of scope "activation" takes a `Signal` and gives a number, or one for each unit, or None where it has no
-meaning there. One of scope "parameter" or "gradient" takes `Tensors`, one of scope "update" two of them, the update
-and the parameters before it; it gives a number for each layer. All of them also measure M networks at once: then
-tensors have a leading axis M, and so have the results. Nothing is read from the device: numbers stay tensors.
+meaning there; one of scope "unit" gives one for each unit. One of scope "parameter" or "gradient" takes `Tensors`,
+one of scope "update" two of them, the update and the parameters before it; it gives a number for each layer. All of
+them also measure M networks at once: then tensors have a leading axis M, and so have the results. Nothing is read
+from the device: numbers stay tensors.
 """
 
 from __future__ import annotations
@@ -70,14 +71,18 @@ class Signal:
         """() or (M,)."""
         return self.flat.mean(-1) if self.members else self.a.mean()
 
+    @property
+    def over(self) -> list[int]:
+        """The axes of the examples and positions that a unit has values on."""
+        kept = {self.unit_axis, 0} if self.members else {self.unit_axis}
+        return [axis for axis in range(self.a.ndim) if axis not in kept]
+
     @cached_property
     def zeros(self) -> Tensor:
         """The share of examples (and positions) on which each unit is exactly 0: (H,) or (M, H)."""
         # as floats in the buffer this costs a quarter of `any` or `count_nonzero`
         zero = torch.eq(self.a, 0, out=self.buffer)
-        kept = {self.unit_axis, 0} if self.members else {self.unit_axis}
-        others = [axis for axis in range(zero.ndim) if axis not in kept]
-        return zero.mean(others) if others else zero.clone()
+        return zero.mean(self.over) if self.over else zero.clone()
 
     def like(self, values: Tensor) -> Tensor:
         """() or (M,) as a tensor that broadcasts against `a`."""
@@ -148,6 +153,19 @@ def saturated_fraction(signal: Signal) -> Tensor | None:
     distance = torch.sub(signal.a, centre, out=signal.buffer).abs_()
     beyond = torch.gt(distance, half, out=signal.buffer)
     return beyond.flatten(1).mean(1) if signal.members else beyond.mean()
+
+
+# --- scope "unit": (H,) or (M, H) ---
+
+
+def unit_std(signal: Signal) -> Tensor:
+    """sqrt(E[(a - E[a])^2]) of each unit, over examples and positions."""
+    return torch.std(signal.a, signal.over, correction=0)
+
+
+def unit_range(signal: Signal) -> Tensor:
+    """The largest value of each unit minus its smallest, over examples and positions."""
+    return signal.a.amax(signal.over) - signal.a.amin(signal.over)
 
 
 # --- scopes "parameter", "gradient" and "update" ---

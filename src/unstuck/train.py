@@ -182,6 +182,8 @@ def check_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
     for name in quantities:
         if QUANTITIES[name].scope == "network" and name not in OWN_QUANTITIES:
             raise ValueError(f"quantities: {name!r} belongs to the whole network, and no training loop fills it in")
+        if QUANTITIES[name].scope == "unit":
+            raise ValueError(f"quantities: {name!r} is a number for each unit; watch(model, units=True) keeps it")
     return quantities
 
 

@@ -18,6 +18,8 @@ BY_HAND = {
     "zero_fraction": lambda a: (a == 0).mean(axis=0),
     "dead": lambda a: (a == 0).mean(axis=0),
     "never_fired": lambda a: (a == 0).mean(axis=0),
+    "unit_std": lambda a: a.std(axis=0),
+    "unit_range": lambda a: np.ptp(a, axis=0),
     "saturated_fraction": lambda a: (a * (1 - a) < 0.02 / 4).mean(),  # of a sigmoid
     "grad_norm": lambda w: np.sqrt((w**2).sum()),
     "weight_norm": lambda w: np.sqrt((w**2).sum()),
@@ -26,7 +28,7 @@ BY_HAND = {
 
 
 def test_every_quantity_that_is_measured_has_a_computation_by_hand():
-    assert set(BY_HAND) == set(of_scope("activation", "parameter", "gradient", "update"))
+    assert set(BY_HAND) == set(of_scope("activation", "unit", "parameter", "gradient", "update"))
 
 
 def measured(name, *what):
@@ -34,7 +36,7 @@ def measured(name, *what):
     return function(*what)
 
 
-@pytest.mark.parametrize("name", of_scope("activation"))
+@pytest.mark.parametrize("name", of_scope("activation", "unit"))
 def test_activations(name):
     kind = "Sigmoid" if name == "saturated_fraction" else "ReLU"
     a = (6 * A).sigmoid() if kind == "Sigmoid" else A
@@ -46,7 +48,7 @@ def test_activations(name):
         np.testing.assert_allclose(together[m], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", of_scope("activation"))
+@pytest.mark.parametrize("name", of_scope("activation", "unit"))
 def test_measuring_changes_nothing(name):
     a = A.clone()
     for members in (False, True):
@@ -58,6 +60,8 @@ def test_units_lie_where_the_axis_says():
     images = torch.rand(2, 3, 4, 5) + 0.1  # (N, C, Hi, Wi)
     images[:, 1] = 0.0  # a channel
     assert Signal(images, unit_axis=1).zeros.tolist() == [0, 1, 0]
+    for function in (measure.unit_std, measure.unit_range):
+        assert (function(Signal(images, unit_axis=1)) == 0).tolist() == [False, True, False]
     images = images.movedim(1, -1).contiguous()  # channels last
     assert Signal(images).zeros.tolist() == [0, 1, 0]
     both = torch.stack([images, images.clamp(min=0.5)])

@@ -11,8 +11,9 @@ from torch import nn
 from watching import Twice, X, Y, network, train, values
 
 from unstuck import graph
-from unstuck.models import Maxout, small_cnn
+from unstuck.models import Maxout, gated_cnn, small_cnn
 from unstuck.probes import dead_units, watch
+from unstuck.train import check_quantities
 
 # ------------------------------------------------------------------------------------ traps of activations
 
@@ -220,7 +221,8 @@ def test_units_are_kept_also_where_nothing_of_them_is_recorded():
     model = network()
     with watch(model, quantities=("grad_norm",), units=True) as record:
         train(model, steps=2)
-    assert set(record.arrays) == {(step, layer, "zero_fraction") for step in (0, 1) for layer in ("act1", "act2")}
+    kept = ("zero_fraction", "unit_std", "unit_range")
+    assert set(record.arrays) == {(k, layer, name) for k in (0, 1) for layer in ("act1", "act2") for name in kept}
     assert record.quantities() == ["grad_norm"]
 
 
@@ -403,6 +405,45 @@ def test_a_used_again_activation_has_the_units_of_each_layer():
         model(torch.randn(5, 2, 6, 6))
     assert record.arrays[0, "act", "zero_fraction"].shape == (3,)
     assert record.arrays[0, "act#2", "zero_fraction"].shape == (4,)
+
+
+def test_each_channel_of_a_convolution_and_of_a_gate_has_its_spread_and_its_range():
+    """Against the modules called one after the other, their outputs kept whole, in float64; step by step."""
+    torch.manual_seed(0)
+    model = gated_cnn((3, 8), 2, 5, norm=None).train()
+    names = ["block1.conv", "block2.gate", "block2.gate.sigmoid", "block2"]
+    with torch.no_grad():
+        model.block2.conv.weight[3] = 0.0  # a channel that tells nothing
+    images = [torch.randn(4, 3, 8, 8), 5 * torch.randn(6, 3, 8, 8)]
+    with watch(model, layers=names, units=True) as record:
+        for x in images:
+            model(x)
+    assert record.meta["failed"] == []
+    for step, x in enumerate(images):
+        with torch.no_grad():
+            conv = model.block1.conv(model.pool(model.stem(x)))
+            first = model.block1.gate(conv.relu())
+            a = model.block2.conv(first).relu()
+            gate = model.block2.gate
+            gates = gate.excite(gate.squeeze(a.mean((2, 3))).relu()).sigmoid()  # (N, 8)
+            out = a * gates[:, :, None, None]
+        for name, kept in zip(names, (conv, out, gates, out), strict=True):
+            by_channel = kept.double().numpy().reshape(*kept.shape[:2], -1)  # (N, 8, positions)
+            by_channel = by_channel.transpose(1, 0, 2).reshape(8, -1)
+            expected = {"unit_std": by_channel.std(axis=1), "unit_range": np.ptp(by_channel, axis=1)}
+            for quantity, numbers in expected.items():
+                found = record.arrays[step, name, quantity]
+                assert found.shape == (8,)
+                np.testing.assert_allclose(found, numbers, rtol=1e-4, atol=1e-7)
+        assert record.arrays[step, "block2.gate", "unit_range"][3] == 0
+
+
+@pytest.mark.parametrize("quantity", ["unit_std", "unit_range"])
+def test_what_is_kept_of_each_unit_is_no_row(quantity):
+    with pytest.raises(ValueError, match="quantities"):
+        watch(network(), quantities=(quantity,))
+    with pytest.raises(ValueError, match=r"number for each unit; watch\(model, units=True\)"):
+        check_quantities([quantity])
 
 
 # -------------------------------------------------------------------------- what counts as an activation

@@ -44,7 +44,10 @@ def watch(
             activation modules: those of PyTorch, and your own modules without children, parameters and buffers
             that bend each value by itself. Name a linear layer for its pre-activations, a block that ends
             in a functional activation for what hooks cannot see otherwise.
-        units: also keep, in `record.arrays[step, layer, "zero_fraction"]`, the share of zeros of each unit (H,).
+        units: also keep numbers of each unit, (H,) each: `record.arrays[step, layer, "zero_fraction"]`, its share of
+            zeros, "unit_std", its standard deviation, and "unit_range", its largest minus its smallest value, all
+            over the examples and positions of the step. For a channel of a convolution or of what a gate lets
+            through, name the module in `layers`.
 
     Activations: one row a layer and step; a second use in one forward is `name#2`. Of a tuple the first tensor
     is measured; an empty, integer or complex output leaves no row. A hook of yours that changes an output comes after

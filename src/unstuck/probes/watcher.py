@@ -15,9 +15,11 @@ from unstuck.arguments import names
 from unstuck.probes.functional import FunctionalActivations
 from unstuck.probes.log import Log
 from unstuck.probes.parameters import Gradients, Step, Updates
-from unstuck.record import Record
+from unstuck.record import Record, of_scope
 
 T = TypeVar("T")
+
+OF_UNITS = of_scope("unit")
 
 REASONS = {
     "in evaluation mode": "model.train() ends it",
@@ -222,7 +224,13 @@ class Watcher:
             signal = measure.Signal(a, kind=type(module).__name__, unit_axis=axis, room=self.log.room)
             self.log.see(layer, signal)
             if self.units:
-                self.arrays[step.number, layer, "zero_fraction"] = signal.zeros
+                self._keep_units(step.number, layer, signal)
+
+    def _keep_units(self, number: int, layer: str, signal: measure.Signal) -> None:
+        self.arrays[number, layer, "zero_fraction"] = signal.zeros
+        for function, named in measure.functions(OF_UNITS, "unit").items():
+            for name in named:
+                self.arrays[number, layer, name] = function(signal)
 
     def _forward_ends(self, step: Step, output: Any) -> None:
         self.ended += 1
@@ -245,4 +253,4 @@ class Watcher:
         self.attempt("the arrays", self._fill_arrays, record)
 
     def _fill_arrays(self, record: Record) -> None:
-        record.arrays |= {key: zeros.cpu().numpy() for key, zeros in self.arrays.items()}
+        record.arrays |= {key: values.cpu().numpy() for key, values in self.arrays.items()}

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from unstuck.arguments import choice
 
-Scope = Literal["network", "activation", "parameter", "gradient", "update"]
+Scope = Literal["network", "activation", "unit", "parameter", "gradient", "update"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Quantity:
     Attributes:
         label, unit, formula: for axes, tables and the glossary.
         scope: what it is measured on: the output of an activation, a layer's parameters, their gradients, or the
-            update of one step. What belongs to the whole network ("network") the training loop fills in.
+            update of one step. What belongs to the whole network ("network") the training loop fills in; what is
+            kept for each unit alone ("unit") has arrays and no rows.
         measure: the name of its function in `unstuck.measure`; "" for the scope "network".
         reduce: how observed steps are joined. "none": each step by itself (a number for each unit: its mean). Where
             the function gives each unit's share of zeros, 1 where it is silent: "window", the share of units silent
@@ -88,6 +89,22 @@ QUANTITIES: dict[str, Quantity] = {
         reduce="ever",
         healthy=(0.0, 0.1),
         source="as for dead units",
+    ),
+    "unit_std": Quantity(
+        "standard deviation of a unit",
+        "1",
+        r"$\sqrt{\mathrm{E}[(a - \mathrm{E}[a])^2]}$ over batch and positions",
+        "unit",
+        measure="unit_std",
+        log=True,
+    ),
+    "unit_range": Quantity(
+        "range of a unit",
+        "1",
+        r"$\max a - \min a$ over batch and positions",
+        "unit",
+        measure="unit_range",
+        log=True,
     ),
     "grad_norm": Quantity(
         "gradient norm", "1", r"$\| \partial\,\mathrm{loss}/\partial w \|_2$", "gradient", measure="norm", log=True

@@ -86,6 +86,8 @@ def test_quantities_are_written_with_their_unit():
         "saturated_fraction": "saturated fraction",
         "dead": "dead units (fraction)",
         "never_fired": "units that never fired (fraction)",
+        "unit_std": "standard deviation of a unit",
+        "unit_range": "range of a unit",
         "grad_norm": "gradient norm",
         "weight_norm": "weight norm",
         "update_ratio": "update ratio",
