@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -44,17 +43,16 @@ def train(
     return model, losses
 
 
-def overfit(
-    program: Program, n: int, steps: int, rates: Sequence[float], goal: float
-) -> tuple[float, int, float, float]:
-    """The lowest loss on `n` examples, the steps that it took, the learning rate, and the loss at the beginning."""
+def overfit(program: Program, n: int, steps: int, goal: float) -> tuple[float, int, float]:
+    """The lowest loss on `n` examples, the steps that it took, and the learning rate, the first of `RATES` to reach
+    the goal."""
     batch = part_of(program.batches[0], slice(n))
-    best = (math.inf, 0, rates[0], math.nan)
-    for lr in rates:
+    best = (math.inf, 0, RATES[0])
+    for lr in RATES:
         _, losses = train(program, batch, lr, steps, goal)
         finite = [value for value in losses if math.isfinite(value)]
         if finite and min(finite) < best[0]:
-            best = (min(finite), finite.index(min(finite)) + 1, lr, losses[0])
+            best = (min(finite), finite.index(min(finite)) + 1, lr)
         if best[0] < goal:
             break
     return best
@@ -70,7 +68,7 @@ def judge_overfit(program: Program, loss: Loss | None, steps: int) -> list[Findi
     chance = _chance(program.at(part_of(program.batches[0], slice(TINY))))
     if not math.isfinite(chance) or chance <= 0:
         return [found(slug, "inconclusive", "the loss of knowing nothing is not known")]
-    lowest, taken, lr, _ = overfit(program, TINY, 2 * steps, RATES, 0.1 * chance)
+    lowest, taken, lr = overfit(program, TINY, 2 * steps, 0.1 * chance)
     text = f"{TINY} examples: loss {number(lowest)} after {taken} steps of Adam at {lr:g}, {number(chance)} is"
     return [judged(slug, lowest > LEFT * chance, f"{text} that of chance; at most half of it may be left")]
 

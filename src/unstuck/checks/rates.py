@@ -59,7 +59,8 @@ def rate_range(
     Each step takes the next batch; the loss after it is that of the first batches that hold 300 examples. The test
     ends at the first loss that is not finite, or four times the lowest so far. Suggested is the rate at which the
     smoothed loss falls fastest. Where it is lowest would be too high: with one step at each rate it still falls where
-    a constant rate diverges.
+    a constant rate diverges. A second test, with steps on one half of the examples, tells whether they are enough:
+    no rate is suggested where the loss of the other half hardly falls.
 
     Args:
         batch: `(x, y)`, or an iterable of such pairs; 300 examples are enough for most networks.

@@ -12,7 +12,7 @@ from torch import nn
 from unstuck.arguments import whole
 from unstuck.checks.batches import examples, part_of
 from unstuck.checks.behaviour import loss_of
-from unstuck.checks.learning import RATES, overfit
+from unstuck.checks.learning import overfit
 from unstuck.checks.program import examined
 from unstuck.claims import number
 
@@ -91,5 +91,5 @@ def overfit_tiny(
         part = part_of(program.batches[0], slice(n))
         before, _ = program.measured(program.bare(), part)
         goal = 0.1 * abs(before)
-        lowest, taken, lr, _ = overfit(program, n, steps, RATES, goal)
+        lowest, taken, lr = overfit(program, n, steps, goal)
         return Overfit(min(n, examples(program.batches[0])), before, lowest, taken, lr, bool(lowest <= goal))
