@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
@@ -71,6 +72,17 @@ def made_since(roots: Iterable[Node], first: int) -> set[Node]:
             found.add(node)
             waiting += [behind for behind, _ in node.next_functions if behind is not None]
     return found
+
+
+def behind(tensor: Tensor) -> list[Node]:
+    """Every node that a tensor was made by, leaves among them."""
+    waiting, found = [tensor.grad_fn], {}
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found[node] = True
+            waiting += [before for before, _ in node.next_functions]
+    return list(found)
 
 
 def adds_to_its_input(root: Node, made: set[Node]) -> bool:

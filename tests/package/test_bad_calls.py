@@ -1,7 +1,7 @@
 """Bad calls of the whole package: one argument at a time is wrong, and the error has to name it.
 
-`good_calls`, `good_calls_numpy` and `good_calls_shown` have one good call of everything public, and
-the bad values of each argument.
+`good_calls`, `good_calls_checks`, `good_calls_numpy` and `good_calls_shown` have one good call of everything
+public, and the bad values of each argument.
 """
 
 import copy
@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import good_calls
+import good_calls_checks
 import good_calls_numpy
 import good_calls_shown
 import matplotlib.pyplot as plt
@@ -24,14 +25,15 @@ import pytest
 from bad_values import Argument
 from torch import nn
 
-CALLS = [*good_calls.CALLS, *good_calls_numpy.CALLS, *good_calls_shown.CALLS]
+CALLS = [*good_calls.CALLS, *good_calls_checks.CALLS, *good_calls_numpy.CALLS, *good_calls_shown.CALLS]
 ROOMS = ("data", "scratch", "models", "init", "evaluate", "probes", "train", "ensemble", "theory", "claims", "plots")
-ROOMS += ("explore", "record", "sharpness", "features")
+ROOMS += ("explore", "record", "sharpness", "features", "checks")
 PATIENCE = 10.0  # seconds of work, whatever else the machine does, after which a call is said to hang
 KINDS = ("named", "unnamed", "obscure", "accepted", "hangs")
 NO_CALLS = {
     "Activation", "Layer", "Loss",  # for a subclass to fill in
     "ClaimError", "Claim", "GradientReport", "NormDrift", "Table", "Quantity",  # come out, and do not go in
+    "Finding", "FirstLoss", "NonFinite", "Overfit", "RateRange", "Report",
     "Slider",  # `Frames` checks it, which knows its name
 }  # fmt: skip
 

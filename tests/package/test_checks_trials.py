@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from unstuck.checks import FAULTS, diagnose, first_loss, overfit_tiny, rate_range
 from unstuck.checks.__main__ import main
+from unstuck.clinic.samples import images as halved
 from unstuck.models import mlp
+from unstuck.pages import page_in_words
 from unstuck.probes import watch
 from unstuck.record import Record
 
@@ -20,6 +22,14 @@ from unstuck.record import Record
 def data():
     torch.manual_seed(0)
     return torch.randn(60, 20), torch.randint(3, (60,))
+
+
+@pytest.fixture
+def rule():
+    """Labels that follow from the inputs."""
+    torch.manual_seed(0)
+    x = torch.randn(120, 20)
+    return x, x[:, :3].argmax(1)
 
 
 # --- the first loss ---
@@ -65,18 +75,48 @@ def test_random_labels_are_learned_by_heart_and_a_dead_network_learns_nothing(da
 # --- the learning rate ---
 
 
-def test_the_suggested_rate_trains_well(data):
+def test_the_suggested_rate_trains_well(rule):
     torch.manual_seed(0)
     model = mlp((20, 32, 3))
-    found = rate_range(model, data, optimizer=torch.optim.SGD(model.parameters(), 1.0))
+    found = rate_range(model, rule, optimizer=torch.optim.SGD(model.parameters(), 1.0))
     assert found.rates[0] == pytest.approx(1e-6) and len(found.rates) == len(found.losses)
+    assert str(found).startswith("suggested learning rate")
     optimizer = torch.optim.SGD(model.parameters(), found.suggestion)
     for _ in range(100):
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(data[0]), data[1])
+        loss = F.cross_entropy(model(rule[0]), rule[1])
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.7 * math.log(3)
+
+
+def test_small_batches_and_their_order_leave_the_suggestion_where_it_is():
+    x, y = halved("digits", 0)
+    x, suggested = 3 * x.flatten(1), []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model, order = mlp((196, 30, 10)), torch.randperm(len(x))
+        batches = list(zip(x[order].split(16), y[order].split(16), strict=True))
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        suggested.append(rate_range(model, batches, optimizer=optimizer, steps=60).suggestion)
+    assert max(suggested) < 5 * min(suggested)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_too_few_examples_are_told_and_no_rate_is_suggested(data, several):
+    x, y = data[0][:8], data[1][:8]
+    batch = list(zip(x.split(2), y.split(2), strict=True)) if several else (x, y)
+    found = rate_range(mlp((20, 32, 3)), batch, steps=60)
+    assert math.isnan(found.suggestion) and "8 examples are too few to tell" in found.reason
+    assert str(found).startswith("no learning rate is suggested") and "give 300 in one batch" in str(found)
+
+
+def test_an_optimiser_of_another_model_is_refused(data):
+    model, other = nn.Linear(20, 3), nn.Linear(7, 2)
+    with pytest.raises(ValueError, match=r"^optimizer: .*weight.*bias.*\(2, 7\)"):
+        rate_range(model, data, optimizer=torch.optim.SGD(other.parameters(), 0.1))
+    head = torch.optim.SGD([*model.parameters(), *other.parameters()], 0.1)  # a part of it may be another's
+    rate_range(model, data, optimizer=head, steps=10)
 
 
 def test_it_ends_on_a_loss_that_is_not_finite(data):
@@ -102,8 +142,9 @@ def test_a_report_is_a_page_to_act_on():
     report = diagnose(**build("softmax_in_forward", True, 0))
     text, fault = str(report), FAULTS["softmax_before_loss"]
     assert text.splitlines()[0] == report.headline == str(report.findings[0])
-    for part in (fault.symptom, fault.cause, fault.cure, fault.page):
+    for part in (fault.symptom, fault.cause, fault.cure, page_in_words(fault.page)):
         assert re.sub(r"\s+", " ", part) in re.sub(r"\s+", " ", text)
+    assert fault.page not in text + report._repr_html_() and page_in_words(fault.page) in report._repr_html_()
     assert "1.46" in text  # ln(1 + 9 / e), the least value of a softmax of a softmax
     assert "Looked for and not found:" in text
     verdicts = [finding.verdict for finding in report.findings]
@@ -128,6 +169,15 @@ def test_silence_on_a_network_that_does_not_learn_is_no_all_clear():
     torch.manual_seed(0)  # labels and inputs are noise, and too few to tell
     report = diagnose(mlp((5, 8, 3)), (torch.randn(20, 5), torch.randint(3, (20,))), steps=10)
     assert report.silent and any("hardly fell" in note for note in report.notes)
+
+
+def test_a_loss_of_ones_own_on_labels_of_no_known_kind_is_examined():
+    def sizes(output, y):
+        return (output.mean(1) - y.float().mean(1)).square().mean()
+
+    torch.manual_seed(0)
+    report = diagnose(nn.Linear(5, 3), (torch.randn(60, 5), torch.randint(9, (60, 4))), loss_fn=sizes, steps=10)
+    assert not any("could not be examined" in note for note in report.notes)
 
 
 def test_in_a_notebook_it_is_a_table_with_pictures():

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from unstuck.faults import FAULTS
+from unstuck.pages import PAGES, page_in_words
 
 CHAPTERS = Path(__file__).resolve().parents[2] / "book" / "chapters.yml"
 
@@ -20,7 +21,10 @@ def test_a_fault_can_be_read_aloud(slug):
         assert not phrase.endswith(".")
 
 
-def test_every_page_is_a_chapter_and_every_cause_is_told_once():
+def test_every_page_has_the_number_and_the_title_of_the_book_and_every_cause_is_told_once():
     chapters = yaml.safe_load(CHAPTERS.read_text(encoding="utf-8"))["chapters"]
-    assert {fault.page for fault in FAULTS.values()} <= {chapter["file"] for chapter in chapters}
+    book = {chapter["file"]: (str(chapter["number"]), chapter["question"]) for chapter in chapters}
+    assert {fault.page for fault in FAULTS.values()} == set(PAGES)
+    assert {name: book[name] for name in PAGES} == PAGES
+    assert page_in_words("11b_learning_rate") == "11b, How do I find the learning rate?"
     assert len({fault.cause for fault in FAULTS.values()}) == len(FAULTS)

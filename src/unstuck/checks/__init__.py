@@ -2,8 +2,9 @@
 
 from unstuck.checks.diagnose import diagnose
 from unstuck.checks.find_nan import NonFinite, find_nan
+from unstuck.checks.rates import RateRange, rate_range
 from unstuck.checks.report import Finding, Report
-from unstuck.checks.trials import FirstLoss, Overfit, RateRange, first_loss, overfit_tiny, rate_range
+from unstuck.checks.trials import FirstLoss, Overfit, first_loss, overfit_tiny
 from unstuck.faults import FAULTS, Fault
 
 __all__ = [

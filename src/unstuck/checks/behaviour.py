@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from unstuck import graph
+from unstuck.checks.batches import mapped
 from unstuck.checks.program import Program
-from unstuck.checks.task import IGNORED, Task
+from unstuck.checks.task import Task
 
 Kind = Literal["softmax", "sigmoid", "probabilities", "log-probabilities", "distance", "unknown"]
 Ending = Literal["linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu", "free"]
@@ -28,24 +29,10 @@ PASSED = {
 """Nodes of autograd's graph that move values and do not change them."""
 
 STRAIGHT = {
-    "Addmm",
-    "Mm",
-    "Bmm",
-    "Baddbmm",
-    "Linear",
-    "MkldnnLinear",
-    "Convolution",
-    "MkldnnConvolution",
-    "Addmv",
-    "Mv",
+    *("Addmm", "Mm", "Bmm", "Baddbmm", "Linear", "MkldnnLinear", "Convolution", "MkldnnConvolution", "Addmv", "Mv"),
 }
-ENDS: dict[str, Ending] = {
-    "Softmax": "softmax",
-    "LogSoftmax": "log_softmax",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "Relu": "relu",
-}
+ENDS: dict[str, Ending] = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+ENDS |= {"Tanh": "tanh", "Relu": "relu"}
 
 
 class Loss:
@@ -93,16 +80,10 @@ class Loss:
                 return "sigmoid"
             if several and zero == 0 and _close(self.at(2 * r), 2 * here) and here != 0:
                 return "log-probabilities"
-            right = (
-                self.task.right(self.y, 1.0) if self.task.kind != "binary" else self.y.to(r.dtype).reshape(r.shape)
-            )
-            best = math.nan if right is None else self.at(right)
-            if (
-                right is not None
-                and math.isfinite(best)
-                and abs(best) < 1e-6 * abs(here)
-                and self.at(right + 1) > 1e-3 * abs(here)
-            ):
+            as_numbers = self.task.kind == "binary"
+            right = self.y.to(r.dtype).reshape(r.shape) if as_numbers else self.task.right(self.y, 1.0)
+            # a best loss of NaN is below nothing
+            if right is not None and abs(self.at(right)) < 1e-6 * abs(here) and self.at(right + 1) > 1e-3 * abs(here):
                 return "distance"
             if several and self.bounded is not None:
                 return "softmax"
@@ -152,21 +133,17 @@ class Loss:
         """Whether the loss of a batch repeated twice is twice as large, and its size is that of a sum."""
         if not isinstance(self.task.output, Tensor) or len(self.y) != len(self.random) or len(self.y) < 2:
             return None
-        out = self.random
-        out = {
-            "probabilities": out.softmax(self.task.axis)
-            if out.ndim > 1 and out.shape[self.task.axis] > 1
-            else out.sigmoid()
-        }.get(self.kind, out)
+        out, axis = self.random, self.task.axis
+        if self.kind == "probabilities":
+            out = out.softmax(axis) if out.ndim > 1 and out.shape[axis] > 1 else out.sigmoid()
         once, twice = self.at(out), self.at(torch.cat([out, out]), torch.cat([self.y, self.y]))
         if not (math.isfinite(once) and math.isfinite(twice)) or once == 0:
             return None
         if not _close(twice, 2 * once, 1e-3):
             return False
-        per_label = self.chance / {"softmax": math.log(max(2, self.task.classes)), "sigmoid": math.log(2)}.get(
-            self.kind, self.chance
-        )
-        return per_label > 2 or self.kind not in ("softmax", "sigmoid")
+        if self.kind not in ("softmax", "sigmoid"):
+            return True
+        return self.chance / math.log(max(2, self.task.classes) if self.kind == "softmax" else 2) > 2
 
 
 def _close(a: float, b: float, rel: float = 1e-4) -> bool:
@@ -176,7 +153,7 @@ def _close(a: float, b: float, rel: float = 1e-4) -> bool:
 def loss_of(program: Program) -> Loss | None:
     """The behaviour of the loss that is given, or of the one inside the training step; None where neither is."""
     task = program.task
-    if (task.kind == "unknown" and not task.output) or not isinstance(program.y, Tensor) or not _has_tensor(task):
+    if not isinstance(program.y, Tensor) or not _has_tensor(task):
         return None
     if program.given_loss is not None:
 
@@ -212,18 +189,13 @@ def step_loss(program: Program) -> Loss | None:
 
     def value(out: Tensor, y: Tensor) -> float:
         given[:], calls[:] = [out], []
+        x = program.x if len(y) == len(program.y) else mapped(lambda t: torch.cat([t, t]), program.x)
         program.seeded()
-        found = program.step(model, optimizer, (program.x if len(y) == len(program.y) else _twice(program.x), y))
+        found = program.step(model, optimizer, (x, y))
         return found if len(calls) == 1 else math.nan
 
     loss = Loss(value, task, program.y)
     return loss if math.isfinite(loss.at(torch.sigmoid(loss.random))) else None
-
-
-def _twice(x: Any) -> Any:
-    if isinstance(x, Tensor):
-        return torch.cat([x, x])
-    return {k: _twice(v) for k, v in x.items()} if isinstance(x, dict) else type(x)(map(_twice, x))
 
 
 # --- the last layer ---
@@ -283,8 +255,3 @@ def _by_range(program: Program) -> Ending:
     if low >= -1 and high <= 1 and low < -0.5 and high > 0.5:
         return "tanh"
     return "relu" if low == 0 and float((joined == 0).float().mean()) > 0.02 else "free"
-
-
-def counted(y: Tensor) -> Tensor:
-    """The labels that count."""
-    return y[y != IGNORED]

@@ -12,7 +12,7 @@ from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.labels import above_chance, answers, flat, held_out
 from unstuck.checks.learning import train
 from unstuck.checks.program import Program
-from unstuck.checks.report import Finding, found, missing
+from unstuck.checks.report import Finding, found, judged, missing
 from unstuck.checks.training import Trial, affordable
 from unstuck.claims import number
 
@@ -24,14 +24,13 @@ loss."""
 def capacity(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
     """A network with a very narrow layer, or none, against a perceptron with two layers of 64 on the same data."""
     slug = "capacity_small"
-    widths = [program.model.get_parameter(layer.parameter).shape[0] for layer in seen.layers[:-1]]
-    data = held_out(program)
-    matrices = sum(p.ndim > 1 for p in program.model.parameters())
     if own.gone() > WELL:
         return [found(slug, "ok", f"the trial takes {100 * own.gone():.0f} % off the loss")]
-    straight = _is_straight(program)
+    widths = [program.model.get_parameter(layer.parameter).shape[0] for layer in seen.layers[:-1]]
+    matrices, straight = sum(p.ndim > 1 for p in program.model.parameters()), _is_straight(program)
     if not straight and (not seen.layers or (not widths and matrices > 1) or (widths and min(widths) > NARROW)):
         return [found(slug, "ok", f"the narrowest layer has {min(widths)} units")] if widths else []
+    data = held_out(program)
     if isinstance(data, str) or not data[0][0].is_floating_point():
         return [missing(slug, "validation", data if isinstance(data, str) else "numbers as inputs")]
     (x, y), (held_x, held_y), target = data
@@ -56,9 +55,9 @@ def capacity(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
         model, _ = train(program, (x, y), lr, steps)
         scores.append(_score(answers(program, model, held_x), target(held_y)))
     size = "the network is linear" if straight else f"the narrowest layer has {min(widths) if widths else 0} units"
-    text = f"{size}; on held-out examples it reaches {number(max(scores))}, a perceptron"
-    text += f" 64-64 on the same examples {number(wide_score)} (accuracy, or correlation)"
-    return [found(slug, "failure" if wide_score > max(scores) + 0.15 else "ok", f"{text}; 0.15 more is no chance")]
+    text = f"{size}; on held-out examples it reaches {number(max(scores))}, a perceptron 64-64 on the same examples"
+    text += f" {number(wide_score)} (accuracy, or correlation); 0.15 more is no chance"
+    return [judged(slug, wide_score > max(scores) + 0.15, text)]
 
 
 @torch.no_grad()

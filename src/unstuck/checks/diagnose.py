@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from unstuck import private
-from unstuck.arguments import function, instance, short, whole
+from unstuck.arguments import instance, short, whole
 from unstuck.checks import (
     capacity,
     data,
@@ -30,7 +29,7 @@ from unstuck.checks.behaviour import Loss, ending, loss_of
 from unstuck.checks.causes import ROOTS, ordered
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.from_record import read
-from unstuck.checks.program import Program, batches_of, is_pair, untouched
+from unstuck.checks.program import Program, examined
 from unstuck.checks.report import Finding, Report, found
 from unstuck.claims import number
 from unstuck.record import Record
@@ -71,14 +70,6 @@ def diagnose(
     Raises:
         TypeError, ValueError: an argument is of the wrong kind, the model cannot be copied or fails on the batch.
     """
-    instance("model", model, nn.Module, "a torch.nn.Module")
-    if private.is_lazy(model):
-        raise ValueError("model: expected initialised parameters, got lazy ones; run one batch through it first")
-    for name, value, of in (("loss_fn", loss_fn, "output, y"), ("train_step", train_step, "model, optimizer, batch")):
-        if value is not None:
-            function(name, value, of, made=name == "loss_fn")
-    if optimizer is not None:
-        instance("optimizer", optimizer, Optimizer, "a torch optimizer")
     if record is not None:
         instance("record", record, Record, "an unstuck.record.Record")
     steps, seed = whole("steps", steps), whole("seed", seed, least=0, most=2**32 - 1)
@@ -86,24 +77,9 @@ def diagnose(
         try:
             device = torch.device(device)
         except (RuntimeError, TypeError) as error:
-            raise ValueError(
-                f"device: expected the name of one, such as 'cpu', got {short(device)} ({error})"
-            ) from error
-    with untouched(model, optimizer):
-        whole_data, batches = not is_pair(batch), batches_of("batch", batch)
-        held = None if validation is None else batches_of("validation", validation)
-        program = Program(
-            model,
-            batches,
-            validation=held,
-            loss_fn=loss_fn,
-            optimizer=optimizer,
-            train_step=train_step,
-            steps=steps,
-            seed=seed,
-            device=device,
-            whole=whole_data,
-        )
+            raise ValueError(f"device: expected the name of one, as 'cpu', got {short(device)} ({error})") from error
+    given = {"optimizer": optimizer, "validation": validation, "loss_fn": loss_fn, "train_step": train_step}
+    with examined(model, batch, **given, steps=steps, seed=seed, device=device, runs=False) as program:
         return Examination(program, record).report()
 
 
@@ -187,24 +163,18 @@ class Examination:
             end = ending(program)
         except Exception:
             end = "free"
-        self.attempt(
-            output.judge, program, loss, end, self.seen if self.seen.output is not None else self._seen_output()
-        )
-
-    def _seen_output(self) -> FirstPass:
-        return FirstPass(output=self.program.task.output)
+        seen = self.seen if self.seen.output is not None else FirstPass(output=program.task.output)
+        self.attempt(output.judge, program, loss, end, seen)
 
     def _runs(self) -> bool:
         """Whether the model runs on the batch at all."""
         try:
             _ = self.program.task
-        except Exception as error:
-            if "more than 1 value per channel" in str(error):
-                self.findings.append(found("batchnorm_single", "failure", str(error)))
-                return False
-            raise ValueError(
-                f"model, batch: the model fails on the batch with {type(error).__name__}: {error}"
-            ) from error
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            self.findings.append(found("batchnorm_single", "failure", str(error.__cause__)))
+            return False
         return True
 
     def _loss(self) -> Loss | None:
@@ -243,7 +213,7 @@ class Examination:
         if own.gone() < training.LEARNED and self.untrained and not self.failed("units_killed", "diverges", *ROOTS):
             self.attempt(data.look_at_scale, program, self.seen, True)
             self.attempt(start.look_at_signal, program, self.seen, True, True)
-        self.attempt(layers.drift, program, own, steps)
+        self.attempt(layers.drift, program, own)
         self.attempt(labels.imbalance, program, own)
         self.attempt(learning.overfitting, program, own)
         others = {f.fault for f in self.findings if f.verdict == "failure"} - {"overfitting", "labels_imbalanced"}

@@ -12,21 +12,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from unstuck import graph, parts, private
-from unstuck.arguments import function, instance
 from unstuck.checks.operations import Call, Operations
-from unstuck.checks.program import Program, batches_of, untouched
+from unstuck.checks.program import Program, examined
 
-FILLING = {"fill", "fill_", "masked_fill", "masked_fill_", "full", "full_like", "new_full", "scalar_tensor", "where"}
-FILLING |= {
-    "masked_scatter",
-    "index_put_",
-    "index_put",
-    "index_fill_",
-    "lift_fresh",
-    "_to_copy",
-    "copy_",
-    "triu",
-    "tril",
+FILLING = {
+    *("fill", "fill_", "masked_fill", "masked_fill_", "full", "full_like", "new_full", "scalar_tensor", "where"),
+    *("masked_scatter", "index_put_", "index_put", "index_fill_", "lift_fresh", "_to_copy", "copy_", "triu", "tril"),
 }
 """Operations that put a constant in place: -inf as the mask of a softmax is no fault by itself."""
 EMPTY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_"}
@@ -87,15 +78,9 @@ def find_nan(model: nn.Module, batch: Any, loss_fn: Callable | None = None) -> N
 
     Raises TypeError or ValueError, naming the argument.
     """
-    instance("model", model, nn.Module, "a torch.nn.Module")
-    if private.is_lazy(model):
-        raise ValueError("model: expected initialised parameters, got lazy ones; run one batch through it first")
-    if loss_fn is not None:
-        function("loss_fn", loss_fn, "output, y", made=True)
-    with untouched(model, None):
-        for pair in batches_of("batch", batch):
-            result = locate(Program(model, [pair], loss_fn=loss_fn))
-            if result:
+    with examined(model, batch, loss_fn=loss_fn) as program:
+        for pair in program.batches:
+            if result := locate(program.at(pair)):
                 return result
     return NonFinite("nowhere")
 
@@ -107,12 +92,13 @@ def locate(program: Program) -> NonFinite:
             if part.is_floating_point() and not part.isfinite().all():
                 return NonFinite("data", name, value=_kind(part))
     model = program.bare()
+    masks = {name for name, b in model.named_buffers() if bool(((b == 0) | (b == -math.inf)).all())}
     for name, p in [*model.named_parameters(), *model.named_buffers()]:
-        if p.is_floating_point() and not p.isfinite().all() and not _mask(name, p, model):
+        if p.is_floating_point() and not p.isfinite().all() and name not in masks:
             return NonFinite("weights", name, value=_kind(p))
     trail = Trail()
-    program.seeded()
     watching = Operations(trail.see)
+    program.seeded()
     with watching.watching(model):
         output = program.output(model, program.x)
         trail.in_loss = True
@@ -131,20 +117,11 @@ def locate(program: Program) -> NonFinite:
     return _backward(loss.sum() if loss.ndim else loss, watching)
 
 
-def _mask(name: str, p: Tensor, model: nn.Module) -> bool:
-    """A buffer of 0 and -inf is a mask."""
-    return (
-        not p.requires_grad
-        and bool(((p == 0) | (p == -math.inf)).all())
-        and name not in dict(model.named_parameters())
-    )
-
-
 def _harmful(output: Tensor) -> bool:
     """Whether infinities in an output are none of a mask's: -inf as a logit is one."""
-    return bool((output == math.inf).any()) or bool(
-        (output == -math.inf).flatten(1).all(1).any() if output.ndim > 1 else True
-    )
+    if output.ndim < 2 or bool((output == math.inf).any()):
+        return True
+    return bool((output == -math.inf).flatten(1).all(1).any())
 
 
 def _kind(tensor: Tensor) -> str:
@@ -204,11 +181,7 @@ class Trail:
 
     def _first(self, step: Step) -> Step:
         while True:
-            behind = (
-                [b for b in step.behind if b.has_nan]
-                if step.nan_given
-                else [b for b in step.behind if not _from_mask(b)]
-            )
+            behind = [b for b in step.behind if (b.has_nan if step.nan_given else not _from_mask(b))]
             if not behind:
                 return step
             step = behind[0]
@@ -224,16 +197,17 @@ def _backward(loss: Tensor, watching: Operations) -> NonFinite:
     first: list[tuple[Node, str, bool]] = []
     handles = []
 
-    def look(node: Node, made: Any, given: Any) -> None:
-        def bad(values: Any) -> Tensor | None:
-            return next((t for t in values if isinstance(t, Tensor) and not t.isfinite().all()), None)
+    def bad(values: Any) -> Tensor | None:
+        return next((t for t in values if isinstance(t, Tensor) and not t.isfinite().all()), None)
 
+    def look(node: Node, made: Any, given: Any) -> None:
         culprit = bad(made)
         if not first and culprit is not None and bad(given) is None:
             first.append((node, _kind(culprit), culprit.dtype == torch.float16))
 
-    for node in _nodes(loss):
-        handles.append(node.register_hook(lambda made, given, node=node: look(node, made, given)))
+    for node in graph.behind(loss):
+        if graph.kind(node) != graph.LEAF:
+            handles.append(node.register_hook(lambda made, given, node=node: look(node, made, given)))
     try:
         loss.backward()
     finally:
@@ -243,17 +217,3 @@ def _backward(loss: Tensor, watching: Operations) -> NonFinite:
         return NonFinite("nowhere")
     node, value, half = first[0]
     return NonFinite("backward", watching.module_of(private.number(node)) or "", node.name(), value, half=half)
-
-
-def _nodes(loss: Tensor) -> list[Node]:
-    waiting, done = [loss.grad_fn], []
-    known: set[Node] = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in known:
-            continue
-        known.add(node)
-        if graph.kind(node) != graph.LEAF:
-            done.append(node)
-        waiting += [behind for behind, _ in node.next_functions]
-    return done

@@ -17,37 +17,16 @@ from unstuck.init import fans
 PRODUCTS = {"addmm": (1, 2), "mm": (0, 1), "convolution": (0, 1), "addmv": (1, 2), "linear": (0, 1)}
 """Operations with weights: which arguments are the signal and the weight."""
 NORMALISING = {
-    *(
-        "native_batch_norm",
-        "_native_batch_norm_legit",
-        "native_layer_norm",
-        "native_group_norm",
-        "_batch_norm_with_update",
-    ),
-    *(
-        "cudnn_batch_norm",
-        "_native_batch_norm_legit_no_training",
-        "_batch_norm_no_update",
-        "_fused_rms_norm",
-        "rms_norm",
-    ),
-    "batch_norm",
+    *("batch_norm", "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
+    *("_batch_norm_with_update", "_batch_norm_no_update", "cudnn_batch_norm", "native_layer_norm"),
+    *("native_group_norm", "_fused_rms_norm", "rms_norm"),
 }
 RECTIFIERS = {"relu", "relu_", "hardtanh", "hardtanh_", "clamp_min", "clamp_min_", "threshold"}
 SQUASHING = {"sigmoid": "Sigmoid", "sigmoid_": "Sigmoid", "tanh": "Tanh", "tanh_": "Tanh"}
 DROPPING = {"native_dropout", "bernoulli_", "bernoulli", "_fused_dropout"}
+ACTIVATING = RECTIFIERS | SQUASHING.keys() | {"elu", "gelu", "silu", "leaky_relu"}
 MOVING = {
-    "view",
-    "_unsafe_view",
-    "t",
-    "transpose",
-    "detach",
-    "add",
-    "add_",
-    "permute",
-    "clone",
-    "squeeze",
-    "unsqueeze",
+    *("view", "_unsafe_view", "t", "transpose", "permute", "squeeze", "unsqueeze", "detach", "clone", "add", "add_"),
 }
 GATED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 """Modules whose inside has gates and weights of its own kind: signals within them are not judged."""
@@ -68,7 +47,6 @@ class Layer:
     given: float
     size: float
     spread: float
-    fan_in: int
     normalised: bool = False
     gradient: float = math.nan
 
@@ -107,24 +85,22 @@ class FirstPass:
     loss: float = math.nan
     gradients: dict[str, Tensor | None] = field(default_factory=dict)
     differentiable: bool = True
-    last: str = ""
 
 
 class Eye:
     """Fills a FirstPass from the operations of one forward."""
 
-    def __init__(self, model: nn.Module, result: FirstPass, n: int) -> None:
-        self.result, self.n = result, n
+    def __init__(self, model: nn.Module, result: FirstPass) -> None:
+        self.result = result
         self.weights = {p.untyped_storage().data_ptr(): (name, p) for name, p in model.named_parameters()}
         self.gated = [name for name, module in model.named_modules() if isinstance(module, GATED)]
         self.channels_first = False
         self.waiting: Layer | None = None
 
     def see(self, call: Call) -> None:
-        result, out = (
-            self.result,
-            call.output[0] if isinstance(call.output, tuple | list) and call.output else call.output,
-        )
+        result, out = self.result, call.output
+        if isinstance(out, tuple | list) and out:
+            out = out[0]
         if not isinstance(out, Tensor) or not out.is_floating_point() or not out.numel():
             return
         result.operations += 1
@@ -137,26 +113,26 @@ class Eye:
         inside = any(call.path == name or call.path.startswith(f"{name}.") for name in self.gated)
         if call.name in PRODUCTS:
             self._product(call, out, inside)
-            return
-        if inside:
+        elif inside:
             if "rnn" in call.name:
-                self._enter(call.args[0], inside, call.path)
+                self._enter(call.args[0], call.path)
             self.waiting = None
-            return
-        if call.name in NORMALISING:
-            if not result.layers and result.entry is None:
-                result.norm_first = True
-            if self.waiting is not None:
-                self.waiting.normalised = True
-            if "batch_norm" in call.name:
-                flags = [a for a in call.args if isinstance(a, bool)]
-                result.norms.append((call.path, flags[0] if flags else "no_" not in call.name))
-        elif call.name in RECTIFIERS or call.name in SQUASHING or call.name in ("elu", "gelu", "silu", "leaky_relu"):
+        elif call.name in NORMALISING:
+            self._norm(call)
+        elif call.name in ACTIVATING:
             self._activation(call, out)
-        if call.name not in MOVING:
+        if not inside and call.name not in MOVING and call.name not in PRODUCTS:
             self.waiting = None
 
-    def _enter(self, given: Tensor, inside: bool, path: str) -> None:
+    def _norm(self, call: Call) -> None:
+        self.result.norm_first |= not self.result.layers and self.result.entry is None
+        if self.waiting is not None:
+            self.waiting.normalised = True
+        if "batch_norm" in call.name:
+            flags = [a for a in call.args if isinstance(a, bool)]
+            self.result.norms.append((call.path, flags[0] if flags else "no_" not in call.name))
+
+    def _enter(self, given: Tensor, path: str) -> None:
         """Keep what reaches the first weights."""
         if self.result.entry is None:
             self.result.entry, self.result.entry_layer = given.detach().clone(), path
@@ -167,7 +143,7 @@ class Eye:
         if p is None and call.name == "mm":
             given, weight = weight, given
             name, p = self.weights.get(weight.untyped_storage().data_ptr(), ("", None))
-        self._enter(given, inside, call.path)
+        self._enter(given, call.path)
         self.result.cost += out.numel() * (weight[0].numel() if call.name == "convolution" else weight.shape[0])
         if p is None or p.ndim < 2 or inside:
             self.waiting = None
@@ -183,7 +159,6 @@ class Eye:
             float(given.float().square().mean().sqrt()),
             float(o.square().mean().sqrt()),
             float((o - o.mean(0, keepdim=True)).square().mean().sqrt()),
-            fan_in,
         )
         self.result.layers.append(layer)
         self.waiting = layer
@@ -195,21 +170,11 @@ class Eye:
         signal = measure.Signal(a, kind=SQUASHING.get(call.name, "ReLU"), unit_axis=axis)
         dead = float((signal.zeros == 1).float().mean()) if call.name in RECTIFIERS else 0.0
         saturated = measure.saturated_fraction(signal)
-        name = (
-            call.path
-            or f"{call.name.rstrip('_')} behind {self.result.layers[-1].name if self.result.layers else 'the input'}"
-        )
-        self.result.activations.append(
-            Activation(
-                name,
-                call.name.rstrip("_"),
-                a.numel() // a.shape[axis],
-                dead,
-                0.0 if saturated is None else float(saturated),
-                len(self.result.layers),
-                a.shape[axis],
-            )
-        )
+        kind, above = call.name.rstrip("_"), self.result.layers[-1].name if self.result.layers else "the input"
+        name = call.path or f"{kind} behind {above}"
+        share, behind = 0.0 if saturated is None else float(saturated), len(self.result.layers)
+        seen = Activation(name, kind, a.numel() // a.shape[axis], dead, share, behind, a.shape[axis])
+        self.result.activations.append(seen)
 
 
 def look(
@@ -217,12 +182,11 @@ def look(
 ) -> FirstPass:
     """A forward, and a backward of the loss, of a copy (or of `model`, which is then changed in its gradients)."""
     model = program.bare() if model is None else model
-    model.train() if training and not model.training else None
-    if not training:
-        model.eval()
+    if model.training != training:
+        model.train(training)
     result = FirstPass()
     x, y = program.sample
-    eye = Eye(model, result, len(program.y) if isinstance(program.y, Tensor) else 1)
+    eye = Eye(model, result)
     program.seeded()
     with torch.enable_grad():
         with Operations(eye.see).watching(model):
@@ -233,13 +197,10 @@ def look(
         loss = loss if loss.ndim == 0 else loss.mean()
         result.loss = loss.detach().float().item()
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        result.differentiable = loss.requires_grad
-        grads = (
-            torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
-            if loss.requires_grad and trained
-            else ()
-        )
-    result.gradients = dict(zip(trained, grads, strict=True)) if grads else dict.fromkeys(trained)
+        result.differentiable, result.gradients = loss.requires_grad, dict.fromkeys(trained)
+        if loss.requires_grad and trained:
+            grads = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+            result.gradients = dict(zip(trained, grads, strict=True))
     for layer in result.layers:
         g = result.gradients.get(layer.parameter)
         layer.gradient = math.nan if g is None else float(g.float().square().mean().sqrt())

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unstuck.checks.data import IMBALANCED, pooled
+from unstuck.checks.batches import Batch, pooled
+from unstuck.checks.data import IMBALANCED
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.learning import RATES, train
-from unstuck.checks.program import Batch, Program
-from unstuck.checks.report import Finding, found, missing
+from unstuck.checks.program import Program
+from unstuck.checks.report import Finding, found, judged, missing
 from unstuck.checks.training import Trial, affordable
 from unstuck.claims import number
 
 SIGNIFICANT = 2.33
 """Standard deviations above chance: one in a hundred sets of labels that have nothing to do with the inputs gets
 there."""
-
 
 FEWEST = 50
 """Held-out examples below which a network that has learned something may look like chance."""
@@ -29,7 +29,7 @@ FEWEST = 50
 def imbalance(program: Program, own: Trial) -> list[Finding]:
     """Nearly all labels are of one class, and the trial's network finds the others in less than half of the cases."""
     slug, task = "labels_imbalanced", program.task
-    y = pooled([y for _, y in program.batches])
+    y = program.labels
     if y is None or task.kind not in ("classes", "binary"):
         return []
     labels = task.indices(y) if task.kind == "classes" else y.reshape(-1).long() if y.numel() == len(y) else None
@@ -40,17 +40,15 @@ def imbalance(program: Program, own: Trial) -> list[Finding]:
     if share <= IMBALANCED or share == 1:
         return []
     right = total = 0
-    for x, part in program.batches:
-        _, output = program.measured(own.model, (x, part), training=False)
-        rare = (task.indices(part) if task.kind == "classes" else part.reshape(-1).long()) != largest
-        out = task.pick(output)
+    for pair in program.batches:
+        out = task.pick(program.measured(own.model, pair, training=False)[1])
         named = out.argmax(task.axis) if task.kind == "classes" else (out.reshape(-1) > 0).long()
+        rare = (task.indices(pair[1]) if task.kind == "classes" else pair[1].reshape(-1).long()) != largest
         right += int((named[rare] != largest).sum())
         total += int(rare.sum())
     recall = right / max(total, 1)
     text = f"{100 * share:.1f} % of the labels are {largest}; after the trial {100 * recall:.0f} % of the others"
-    text += " are told from it"
-    return [found(slug, "failure" if recall < 0.5 else "ok", f"{text}, at least half ought to be")]
+    return [judged(slug, recall < 0.5, f"{text} are told from it, at least half ought to be")]
 
 
 def shuffled(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
@@ -70,13 +68,8 @@ def shuffled(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
         tried.append(f"{name} {number(z, 2)}")
         best = max(best, z)
         if z > SIGNIFICANT:
-            return [
-                found(
-                    slug,
-                    "ok",
-                    f"{name} does better than chance on held-out examples, by {number(z, 2)} standard deviations",
-                )
-            ]
+            text = f"{name} does better than chance on held-out examples, by {number(z, 2)} standard deviations"
+            return [found(slug, "ok", text)]
     z, learned = best, 0.0
     x, y = x[:300], y[:300]  # fewer are learned by heart in fewer steps
     steps = affordable(program, seen, 2 * program.steps, len(x))
@@ -85,9 +78,8 @@ def shuffled(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
         z = max(z, above_chance(answers(program, model, held_x), target(held_y)))
         learned = max(learned, above_chance(answers(program, model, x), target(y)))
     text = f"standard deviations above chance on {len(held_y)} held-out examples: {', '.join(tried)}, the network"
-    text += " trained longer"
-    text += f" {number(z, 2)}, and {number(learned, 2)} on the examples that it was trained on; {SIGNIFICANT:g} is"
-    text += " one in a hundred"
+    text += f" trained longer {number(z, 2)}, and {number(learned, 2)} on the examples that it was trained on;"
+    text += f" {SIGNIFICANT:g} is one in a hundred"
     # per example: what was learned by heart ought to hold to a quarter for others
     faint = z / math.sqrt(len(held_y)) < 0.25 * learned / math.sqrt(len(y))
     bad = z < SIGNIFICANT and learned > 2 * SIGNIFICANT and faint
@@ -96,9 +88,8 @@ def shuffled(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
 
 def held_out(program: Program) -> tuple[Batch, Batch, Callable] | str:
     """Examples to learn from and others to be judged on; or what is missing."""
-    x, y = pooled([x for x, _ in program.batches]), pooled([y for _, y in program.batches])
+    x, y, task = program.inputs, program.labels, program.task
     single = isinstance(program.x, Tensor)
-    task = program.task
     if x is None or y is None or not single or task.kind == "unknown" or len(x) != len(y):
         return "examples with one input and one label each"
     if (task.kind == "classes" and task.indices(y).ndim != 1) or (task.kind != "classes" and y.numel() != len(y)):

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from unstuck import parts
+from unstuck.checks.batches import cloned
 from unstuck.checks.first_pass import FirstPass, look
-from unstuck.checks.program import Program, cloned
-from unstuck.checks.report import Finding, found
+from unstuck.checks.program import DROPOUTS, Program, finite, without_dropout
+from unstuck.checks.report import Finding, found, judged
 from unstuck.checks.training import Trial
 from unstuck.claims import number
 from unstuck.probes import norm_drift
@@ -34,24 +35,18 @@ def judge(program: Program, seen: FirstPass) -> list[Finding]:
 def _dropout(program: Program, seen: FirstPass, still: FirstPass) -> list[Finding]:
     if not seen.dropped and not still.dropped:
         return [found(slug, "ok", "there is no dropout") for slug in ("dropout_mode", "dropout_strong")]
-    result = []
     where = ", ".join(dict.fromkeys(path or "the model itself" for path, _ in still.dropped))
-    verdict = "failure" if still.dropped else "ok"
-    text = (
-        f"in evaluation mode {where} still drops at random" if still.dropped else "dropout is off in evaluation mode"
-    )
-    result.append(found("dropout_mode", verdict, text, where))
-    known = [each for each in seen.dropped if each[1] == each[1]]
+    text = f"in evaluation mode {where} still drops at random" if where else "dropout is off in evaluation mode"
+    mode = judged("dropout_mode", bool(where), text, where)
+    known = [each for each in seen.dropped if not math.isnan(each[1])]
     path, p = max(known, key=lambda each: each[1]) if known else ("", 0.0)
-    text = (
-        f"probability {p:g}: noise of {number(p / max(1 - p, 1e-9))} times the signal's square; above 2 it drowns it"
-    )
-    result.append(found("dropout_strong", "failure" if p > DROPPED else "ok", text, path if p > DROPPED else ""))
     last = _last_module(program)
-    if p <= DROPPED and last is not None and isinstance(last[1], nn.modules.dropout._DropoutNd) and last[1].p > 0.1:
+    if p <= DROPPED and last is not None and isinstance(last[1], DROPOUTS) and last[1].p > 0.1:
         text = f"dropout with probability {last[1].p:g} stands behind the last layer: outputs are set to 0 at random"
-        result[-1] = found("dropout_strong", "failure", text, last[0])
-    return result
+        return [mode, found("dropout_strong", "failure", text, last[0])]
+    noise = number(p / max(1 - p, 1e-9))
+    text = f"probability {p:g}: noise of {noise} times the signal's square; above 2 it drowns it"
+    return [mode, judged("dropout_strong", p > DROPPED, text, path)]
 
 
 def _last_module(program: Program) -> tuple[str, nn.Module] | None:
@@ -71,78 +66,50 @@ def _last_module(program: Program) -> tuple[str, nn.Module] | None:
 
 
 def _norms(program: Program, seen: FirstPass, still: FirstPass) -> list[Finding]:
-    result = []
     modules = {name: m for name, m in program.model.named_modules() if isinstance(m, BATCH_NORMS)}
     if not modules and not seen.norms:
         return []
+    result = []
     untracked = {name for name, m in modules.items() if m.running_mean is None}
     wrong = [path for path, batch in still.norms if batch and path not in untracked]
     if wrong:
         text = "in evaluation mode it still uses the statistics of the batch"
         result.append(found("batchnorm_mode", "failure", text, wrong[0]))
     x = next(parts.tensors(program.x), None)
-    if modules and x is not None and x.ndim and len(x) == 1:
+    n = len(x) if x is not None and x.ndim else None
+    if modules and n == 1:
         text = "the batch holds one example: its own mean and variance are taken from it"
         result.append(found("batchnorm_single", "warning", text, next(iter(modules))))
     elif modules:
-        result.append(found("batchnorm_single", "ok", f"batches of {len(x) if x is not None and x.ndim else '?'}"))
-    biased = [
-        a
-        for a, b in _neighbours(program.model)
-        if getattr(a, "bias", None) is not None and isinstance(b, BATCH_NORMS)
-    ]
+        result.append(found("batchnorm_single", "ok", f"batches of {n or '?'}"))
+    leaves = [m for m in program.model.modules() if next(m.children(), None) is None]
+    biased = [a for a, b in pairwise(leaves) if getattr(a, "bias", None) is not None and isinstance(b, BATCH_NORMS)]
     text = f"{len(biased)} layers before batch norm have a bias, which it subtracts: it costs nothing but memory"
-    result.append(found("bias_before_norm", "ok", text if biased else "none"))
-    return result
+    return [*result, found("bias_before_norm", "ok", text if biased else "none")]
 
 
-def _neighbours(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    leaves = [m for m in model.modules() if next(m.children(), None) is None]
-    return list(pairwise(leaves))
-
-
-def drift(program: Program, own: Trial, steps: int) -> list[Finding]:
+def drift(program: Program, own: Trial) -> list[Finding]:
     """The running statistics after the trial against those of the batches, and the loss in both modes."""
     modules = [m for m in own.model.modules() if isinstance(m, BATCH_NORMS) and m.running_mean is not None]
-    if not modules or not all(bool(p.isfinite().all()) for p in own.model.parameters()):
+    if not modules or not finite(own.model) or not isinstance(program.x, Tensor):
         return []
-    slug, batch = "batchnorm_drift", program.batches[0]
-    kept = [_without_dropout(own.model)]
-    trained, _ = program.measured(kept[0], batch)
-    evaluated, _ = program.measured(kept[0], batch, training=False)
-    result = []
-    far = ""
+    slug, batch, model = "batchnorm_drift", program.batches[0], without_dropout(own.model)
+    (trained, _), (evaluated, _) = (program.measured(model, batch, training=mode) for mode in (True, False))
     try:
-        x = cloned(program.x)
-        if isinstance(x, Tensor):
-            found_drift = norm_drift(kept[0], x, batch_size=len(x))
-            name, worst = max(found_drift.items(), key=lambda each: float(max(each[1].mean.max(), each[1].std.max())))
-            size = float(max(worst.mean.max(), worst.std.max()))
-            far = name if size > DRIFTED else ""
-            text = f"in {name} running statistics are {number(size)} standard deviations (or e-fold) from the batch's"
+        drifts = norm_drift(model, cloned(program.x), batch_size=len(program.x))
     except ValueError:
         return []
-    if not isinstance(x, Tensor):
-        return []
-    momenta = [m.momentum for m in modules if m.momentum is not None]
+    name, worst = max(drifts.items(), key=lambda each: float(max(each[1].mean.max(), each[1].std.max())))
+    size, momenta = float(max(worst.mean.max(), worst.std.max())), [m.momentum for m in modules if m.momentum]
+    text = f"in {name} running statistics are {number(size)} standard deviations (or e-fold) from the batch's"
     text += f" after {len(own.losses)} steps of the trial; the loss is {number(trained)} in training mode,"
-    text += f" {number(evaluated)}"
-    text += f" in evaluation mode; {DRIFTED:g} is well above chance"
+    text += f" {number(evaluated)} in evaluation mode; {DRIFTED:g} is well above chance"
     slow = momenta and min(momenta) * len(own.losses) < 1
     worse = math.isfinite(trained) and not evaluated < 1.5 * trained + 0.3
-    if far and worse and (slow or own.gone() > 0):
+    if size > DRIFTED and worse and (slow or own.gone() > 0):
         more = f"; with momentum {min(momenta):g} they need {1 / min(momenta):.0f} steps to settle" if slow else ""
-        result.append(found(slug, "failure", text + more, far))
-    else:
-        result.append(found(slug, "ok", text))
-    return result
-
-
-def _without_dropout(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-    return model
+        return [found(slug, "failure", text + more, name)]
+    return [found(slug, "ok", text)]
 
 
 def _mixed(program: Program, still: FirstPass) -> list[Finding]:
@@ -156,27 +123,22 @@ def _mixed(program: Program, still: FirstPass) -> list[Finding]:
         return [found(slug, "inconclusive", "inputs and outputs have no batch axis in common")]
     if still.dropped or any(batch for _, batch in still.norms):
         return []
-    with torch.no_grad():
+
+    def answer(inputs: Any) -> Tensor:
         program.seeded()
-        before = program.task.pick(program.output(model, x)).float()
-        program.seeded()
-        again = program.task.pick(program.output(model, x)).float()
-        changed = []
-        for kept in (
-            0,
-            n - 1,
-        ):  # a recurrent net that takes examples for steps lets only the later ones see the others
-            program.seeded()
-            after = program.task.pick(program.output(model, _others_changed(x, n, kept))).float()
-            changed.append(float((after[kept] - before[kept]).abs().max()))
+        with torch.no_grad():
+            return program.task.pick(program.output(model, inputs)).float()
+
+    before, again = answer(x), answer(x)
+    # a recurrent net that takes examples for steps lets only the later ones see the others
+    changed = [(answer(_others_changed(x, n, kept))[kept] - before[kept]).abs().max() for kept in (0, n - 1)]
     if not torch.isfinite(before).all() or not torch.equal(before, again):
         return [found(slug, "inconclusive", "outputs are not finite, or differ from call to call")]
-    change, size = max(changed), float(before.abs().max())
+    change, size = float(max(changed)), float(before.abs().max())
     text = f"when all other examples of the batch are replaced, the output for one example moves by {number(change)}"
-    text += f"; the largest output is {number(size)}"
+    text += f"; the largest output is {number(size)}, and rounding explains 1e-4 of it"
     # float32 sums in another order differ by 1e-6 of their size
-    bad = change > 1e-4 * size and size > 0
-    return [found(slug, "failure" if bad else "ok", f"{text}, and rounding explains 1e-4 of it")]
+    return [judged(slug, change > 1e-4 * size and size > 0, text)]
 
 
 def _others_changed(x: Any, n: int, kept: int) -> Any:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from unstuck import parts
+from unstuck.checks.batches import Batch, part_of
 from unstuck.checks.behaviour import Loss, loss_of
-from unstuck.checks.program import Batch, Program
-from unstuck.checks.report import Finding, found, missing
+from unstuck.checks.program import Program, without_dropout
+from unstuck.checks.report import Finding, found, judged, missing
 from unstuck.checks.training import Trial
 from unstuck.claims import number
 
@@ -25,36 +23,14 @@ tenth."""
 RISEN, GAP = 1.5, 0.25
 """Validation loss over its lowest, and training accuracy above that of validation. Every network that goes through
 few examples again and again gets some way there."""
-NARROW, WELL = 4, 0.8
-"""A layer this narrow passes so few numbers on that it is compared with a wider network."""
-
-
-def first_examples(batch: Batch, n: int) -> Batch:
-    """The first `n` examples, where inputs and labels count them along their first axis."""
-    tensors = [t for t in parts.tensors(batch) if t.ndim]
-    if len({len(t) for t in tensors}) != 1:
-        return batch
-    return _cut(batch[0], slice(n)), _cut(batch[1], slice(n))
-
-
-def _cut(value: Any, which: slice | Tensor) -> Any:
-    if isinstance(value, Tensor):
-        return value[which] if value.ndim else value
-    if isinstance(value, dict):
-        return {key: _cut(part, which) for key, part in value.items()}
-    return type(value)(_cut(part, which) for part in value) if isinstance(value, tuple | list) else value
 
 
 def train(
     program: Program, batch: Batch, lr: float, steps: int, stop: float = -math.inf
 ) -> tuple[nn.Module, list[float]]:
     """A copy trained by Adam on one batch, without dropout, until the loss is below `stop` or not finite."""
-    model = program.bare()
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
+    model, losses = without_dropout(program.bare()), []
     learning = [p for p in model.parameters() if p.requires_grad]
-    losses: list[float] = []
     if not learning:
         return model, losses
     optimizer = torch.optim.Adam(learning, lr)
@@ -67,17 +43,16 @@ def train(
     return model, losses
 
 
-def overfit(
-    program: Program, n: int, steps: int, rates: Sequence[float], goal: float
-) -> tuple[float, int, float, float]:
-    """The lowest loss on `n` examples, the steps that it took, the learning rate, and the loss at the beginning."""
-    batch = first_examples(program.batches[0], n)
-    best = (math.inf, 0, rates[0], math.nan)
-    for lr in rates:
+def overfit(program: Program, n: int, steps: int, goal: float) -> tuple[float, int, float]:
+    """The lowest loss on `n` examples, the steps that it took, and the learning rate, the first of `RATES` to reach
+    the goal."""
+    batch = part_of(program.batches[0], slice(n))
+    best = (math.inf, 0, RATES[0])
+    for lr in RATES:
         _, losses = train(program, batch, lr, steps, goal)
         finite = [value for value in losses if math.isfinite(value)]
         if finite and min(finite) < best[0]:
-            best = (min(finite), finite.index(min(finite)) + 1, lr, losses[0])
+            best = (min(finite), finite.index(min(finite)) + 1, lr)
         if best[0] < goal:
             break
     return best
@@ -86,47 +61,28 @@ def overfit(
 def judge_overfit(program: Program, loss: Loss | None, steps: int) -> list[Finding]:
     """Whether ten examples can be learned by heart."""
     slug = "cannot_overfit"
-    y = next(parts.tensors(program.y), None)
-    if y is None:
-        return [missing(slug, "labels as tensors")]
     if any(p.dtype in (torch.float16, torch.bfloat16) for p in program.model.parameters()):
         return [found(slug, "inconclusive", "Adam needs more than half precision")]
-    sub = first_examples(program.batches[0], TINY)
     if program.task.kind == "unknown" and loss is None:
         return [missing(slug, "loss_fn")]
-    chance = _chance(program, sub)
+    chance = _chance(program.at(part_of(program.batches[0], slice(TINY))))
     if not math.isfinite(chance) or chance <= 0:
         return [found(slug, "inconclusive", "the loss of knowing nothing is not known")]
-    lowest, taken, lr, _ = overfit(program, TINY, 2 * steps, RATES, 0.1 * chance)
+    lowest, taken, lr = overfit(program, TINY, 2 * steps, 0.1 * chance)
     text = f"{TINY} examples: loss {number(lowest)} after {taken} steps of Adam at {lr:g}, {number(chance)} is"
-    text += " that of chance"
-    return [found(slug, "failure" if lowest > LEFT * chance else "ok", f"{text}; at most half of it may be left")]
+    return [judged(slug, lowest > LEFT * chance, f"{text} that of chance; at most half of it may be left")]
 
 
-def _chance(program: Program, batch: Batch) -> float:
-    """The loss of a network that knows nothing, on a part of the examples."""
-    one = program.at(batch)
-    loss = loss_of(one)
-    if loss is None and one.given_loss is None:
-        task = one.task
-        out = task.pick(task.output)
-        y = batch[1]
-        flat = (
-            y.float().mean(0).expand_as(y).reshape(out.shape)
-            if task.kind == "numbers" and y.numel() == out.numel()
-            else out * 0
-        )
-        return float(task.loss(flat, y))
-    return math.nan if loss is None else loss.chance
-
-
-# --- imbalance ---
-
-
-# --- labels that have nothing to do with the inputs ---
-
-
-# --- capacity and overfitting ---
+def _chance(program: Program) -> float:
+    """The loss of a network that knows nothing."""
+    loss, task, y = loss_of(program), program.task, program.y
+    if loss is not None:
+        return loss.chance
+    if program.given_loss is not None:
+        return math.nan
+    out = task.pick(task.output)
+    of_numbers = task.kind == "numbers" and y.numel() == out.numel()
+    return float(task.loss(y.float().mean(0).expand_as(y).reshape(out.shape) if of_numbers else 0 * out, y))
 
 
 def overfitting(program: Program, own: Trial) -> list[Finding]:
@@ -142,11 +98,11 @@ def overfitting(program: Program, own: Trial) -> list[Finding]:
     lowest, last, trained = min(curve), curve[-1], own.end
     text = f"validation loss {number(lowest)} at best, {number(last)} at the end; training loss {number(trained)}"
     bad = last > RISEN * lowest and trained < 0.3 * last and own.gone() > 0.5
-    x, y = program.validation[0]
     if bad and program.task.kind in ("classes", "binary"):
-        _, output = program.measured(own.model, (x, y), training=False)
-        there = program.task.accuracy(output, y)
-        here = program.task.accuracy(program.measured(own.model, program.batches[0], training=False)[1], program.y)
+        pairs = program.validation[0], program.batches[0]
+        there, here = (
+            program.task.accuracy(program.measured(own.model, pair, training=False)[1], pair[1]) for pair in pairs
+        )
         text += f"; accuracy {number(there)} there, {number(here)} in training"
         bad = here - there > GAP
-    return [found(slug, "failure" if bad else "ok", f"{text}; a rise to {RISEN:g} times the lowest is no noise")]
+    return [judged(slug, bad, f"{text}; a rise to {RISEN:g} times the lowest is no noise")]

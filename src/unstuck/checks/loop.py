@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.operations import Call, Operations
 from unstuck.checks.program import Program
-from unstuck.checks.report import Finding, found, missing
+from unstuck.checks.report import Finding, found, judged, missing
 from unstuck.claims import number
 from unstuck.probes.drift import BATCH_NORMS
 
@@ -38,7 +38,7 @@ class Seen:
 
 
 class Recorder(TorchFunctionMode):
-    """Looks at a model and its optimiser while the user's step works on them."""
+    """Looks at a model and its optimiser while the user's step works on them; `close` takes the hooks away."""
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         super().__init__()
@@ -77,7 +77,6 @@ class Recorder(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def close(self) -> None:
-        """Take the hooks away."""
         for handle in self.handles:
             handle.remove()
 
@@ -128,9 +127,8 @@ def _flat(gradients: dict[int, Tensor], keys: list[int]) -> Tensor:
 def _zeroed(seen: Seen) -> Finding:
     slug = "gradients_not_zeroed"
     if len(seen.arrived) < 2:
-        return found(
-            slug, "inconclusive", f"the optimiser made {len(seen.arrived)} updates in {REPEATS} calls of the step"
-        )
+        text = f"the optimiser made {len(seen.arrived)} updates in {REPEATS} calls of the step"
+        return found(slug, "inconclusive", text)
     keys = [key for key in seen.arrived[0] if all(key in part for part in (seen.arrived[1], seen.taken[0]))]
     if not keys:
         return found(slug, "inconclusive", "no gradient arrived")
@@ -140,10 +138,8 @@ def _zeroed(seen: Seen) -> Finding:
         return found(slug, "inconclusive", "gradients are zero or not finite")
     ratio = float(second.norm() / first.norm())
     text = f"with a learning rate of 0 and the same batch the second gradient is {number(ratio)} times the first;"
-    text += " it must be 1"
     # what is there more is just what was left over, whether it was clipped or not
-    bad = float((more - left).norm()) < 0.02 * float(size)
-    return found(slug, "failure" if bad else "ok", text)
+    return judged(slug, float((more - left).norm()) < 0.02 * float(size), f"{text} it must be 1")
 
 
 def _underflow(program: Program, still: tuple[Seen, nn.Module, bool], first: FirstPass) -> list[Finding]:
@@ -167,23 +163,18 @@ def _underflow(program: Program, still: tuple[Seen, nn.Module, bool], first: Fir
         program.step(model, optimizer, program.batches[0])
     if torch.float16 not in kinds:
         return []
-    text = (
-        f"{100 * lost / live:.0f} % of the gradients are 0 in the step, which computes in float16, and not in float32"
-    )
-    return [found("half_underflow", "failure", f"{text}; above {100 * LOST:.0f} % they matter")]
+    text = f"{100 * lost / live:.0f} % of the gradients are 0 in the step, which computes in float16, and not in"
+    return [found("half_underflow", "failure", f"{text} float32; above {100 * LOST:.0f} % they matter")]
 
 
 def _moves(program: Program, moving: tuple[Seen, nn.Module, bool], first: FirstPass) -> list[Finding]:
     seen, _, moved = moving
-    rates = (
-        [float(group["lr"]) for group in program.optimizer.param_groups] if program.optimizer is not None else [1.0]
-    )
     if moved:
         return [found("no_step", "ok", "the weights change")]
     has_gradient = any(g is not None and bool(g.any()) for g in first.gradients.values())
     if not has_gradient or not all(math.isfinite(v) for v in seen.losses if v == v):
         return []
-    if max(rates) == 0:
+    if program.optimizer is not None and not any(float(group["lr"]) for group in program.optimizer.param_groups):
         return [found("lr_small", "failure", "the learning rate is 0")]
     if any(seen.taken) and _run(program, 1e4)[2]:
         return [found("no_step", "ok", "steps are too small to be seen in the weights")]

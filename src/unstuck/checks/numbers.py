@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
+from unstuck.checks.batches import mapped
 from unstuck.checks.find_nan import FAULT_OF, OVERFLOWS, NonFinite, locate
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.loop import LOST
 from unstuck.checks.program import Program
-from unstuck.checks.report import Finding, found
+from unstuck.checks.report import Finding, found, judged
 from unstuck.claims import number
 
 HALF = (torch.float16, torch.bfloat16)
@@ -25,9 +25,8 @@ def judge(program: Program) -> tuple[list[Finding], NonFinite]:
     slug = FAULT_OF.get(result.where)
     findings = [found(name, "ok", "finite") for name in FAULT_OF.values() if name != slug]
     if slug:
-        if result.half or (_in_half(program) and not _in_float(program)):
-            text = f"{result} {OVERFLOWS}"
-            return [found("half_overflow", "failure", text, result.layer)], result
+        if result.half or (_in_half(program) and not locate(_as_float(program))):
+            return [found("half_overflow", "failure", f"{result} {OVERFLOWS}", result.layer)], result
         findings.append(found(slug, "failure", str(result), result.layer))
     return findings, result
 
@@ -38,18 +37,8 @@ def _in_half(program: Program) -> bool:
 
 def _as_float(program: Program) -> Program:
     """The same program in float32."""
-
-    def turned(value):
-        if isinstance(value, Tensor):
-            return value.float() if value.dtype in HALF else value
-        return type(value)(map(turned, value)) if isinstance(value, tuple | list) else value
-
-    x, y = program.batches[0]
-    return program.at((turned(x), turned(y)), program.bare().float())
-
-
-def _in_float(program: Program) -> NonFinite:
-    return locate(_as_float(program))
+    batch = mapped(lambda t: t.float() if t.dtype in HALF else t, program.batches[0])
+    return program.at(batch, program.bare().float())
 
 
 def half(program: Program, seen: FirstPass) -> list[Finding]:
@@ -78,8 +67,7 @@ def _underflow(program: Program, seen: FirstPass) -> list[Finding]:
     worst = max(shares, key=lambda name: shares[name])
     text = f"{100 * shares[worst]:.0f} % of the gradients of {worst} are 0 and not so in float32; above"
     text += f" {100 * LOST:.0f} % they matter"
-    bad = shares[worst] > LOST
-    return [found("half_underflow", "failure" if bad else "ok", text, worst.rpartition(".")[0] if bad else "")]
+    return [judged("half_underflow", shares[worst] > LOST, text, worst.rpartition(".")[0])]
 
 
 def _rounded(program: Program) -> list[Finding]:
@@ -98,5 +86,4 @@ def _rounded(program: Program) -> list[Finding]:
             moved += int(live.sum())
     share = same / moved if moved else 0.0
     text = f"{number(100 * share, 2)} % of the weights with a gradient are the same after a step; above 50 % most"
-    text += " of it is lost"
-    return [found("updates_rounded", "failure" if share > 0.5 else "ok", text)]
+    return [judged("updates_rounded", share > 0.5, f"{text} of it is lost")]

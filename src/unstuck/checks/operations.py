@@ -28,11 +28,6 @@ class Call:
     kwargs: dict
     output: Any
 
-    @property
-    def where(self) -> str:
-        """Module and operation, to be shown."""
-        return f"{self.path or 'the model itself'}: {self.name}"
-
     def tensors(self) -> list[Tensor]:
         """The tensors that came in."""
         return list(parts.tensors((self.args, self.kwargs)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 from unstuck.checks.program import Program
-from unstuck.checks.report import Finding, found, missing
+from unstuck.checks.report import Finding, found, judged, missing
 from unstuck.checks.training import LEARNED, Trial, run
 from unstuck.claims import number
 
 
 def settings(program: Program, own: Trial) -> list[Finding]:
-    slug, result = "momentum_out_of_range", []
+    """Momentum and betas against their useful range, and Adam's eps against the gradients."""
+    slug = "momentum_out_of_range"
     if program.optimizer is None:
         return [missing(slug, "optimizer"), missing("adam_eps", "optimizer")]
     bad, groups = "", program.optimizer.param_groups
@@ -23,28 +24,30 @@ def settings(program: Program, own: Trial) -> list[Finding]:
             first, second = (float(beta) for beta in betas)
             if not (first < 0.99 and 0.5 <= second < 1 and first <= math.sqrt(second)):
                 bad = f"betas ({first:g}, {second:g}) with beta1 above sqrt(beta2), 0.99, or beta2 below 0.5"
-    text = f"{bad}; 0.9 and (0.9, 0.999) are usual, and Adam need not converge with beta1 > sqrt(beta2) (Reddi et"
-    text += " al. 2018)"
-    result.append(found(slug, "failure" if bad else "ok", text if bad else "momentum and betas are usual"))
+    text = f"{bad}; 0.9 and (0.9, 0.999) are usual, and Adam need not converge with beta1 > sqrt(beta2)"
+    text = f"{text} (Reddi et al. 2018)" if bad else "momentum and betas are usual"
+    result = [judged(slug, bool(bad), text)]
     eps = max((float(g["eps"]) for g in groups if "betas" in g and "eps" in g), default=0.0)
     if eps:
         text = f"eps is {number(eps)}, half of the gradients are below {number(own.gradient)}"
         small = 0 < own.gradient < eps / 10
-        result.append(found("adam_eps", "failure" if small and own.gone() < LEARNED else "ok", text))
+        result.append(judged("adam_eps", small and own.gone() < LEARNED, text))
     return result
 
 
 def clipping(program: Program, own: Trial) -> list[Finding]:
-    if not own.clipped or program.train_step is None:
-        return [missing("clipping_always", "train_step")] if program.train_step is None else []
+    """Whether nearly every gradient is clipped, far below its norm."""
+    if program.train_step is None:
+        return [missing("clipping_always", "train_step")]
+    if not own.clipped:
+        return []
     ratios = sorted(own.clipped)
     middle, often = ratios[len(ratios) // 2], sum(r < 0.999 for r in ratios) / len(ratios)
     if ratios[-1] - ratios[0] < 1e-3 * ratios[-1] and len(ratios) > 2:  # a scaled loss, whose gradient is scaled back
         often = 0.0
     text = f"{100 * often:.0f} % of {len(ratios)} gradients were clipped, the middle one to {number(middle, 2)} of"
-    text += " its norm"
     bad = often > 0.9 and middle < 0.1
-    return [found("clipping_always", "failure" if bad else "ok", f"{text}; to less than 0.1 it sets the step alone")]
+    return [judged("clipping_always", bad, f"{text} its norm; to less than 0.1 it sets the step alone")]
 
 
 def decay(program: Program, own: Trial, steps: int) -> list[Finding]:
@@ -57,9 +60,7 @@ def decay(program: Program, own: Trial, steps: int) -> list[Finding]:
         return [found(slug, "ok", "there is none")]
     free = run(program, steps, weight_decay=0.0)
     shrunk = own.shrunk / free.shrunk if free.shrunk else 1.0
-    text = (
-        f"with decay {strength:g} weights end at {number(shrunk, 2)} of their size without it, the loss at"
-        f" {number(own.end)} instead of {number(free.end)}, after {len(own.losses)} steps"
-    )
+    text = f"with decay {strength:g} weights end at {number(shrunk, 2)} of their size without it, the loss at"
+    text += f" {number(own.end)} instead of {number(free.end)}, after {len(own.losses)} steps"
     worse = own.gone() < free.gone() - 0.2 and math.isfinite(free.end)
-    return [found(slug, "failure" if shrunk < 0.8 and worse else "ok", text)]
+    return [judged(slug, shrunk < 0.8 and worse, text)]

@@ -7,10 +7,9 @@ import math
 import torch
 
 from unstuck.checks.behaviour import FAR, Ending, Loss, step_loss
-from unstuck.checks.data import pooled
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program
-from unstuck.checks.report import Finding, found, missing
+from unstuck.checks.report import Finding, found, judged, missing
 from unstuck.checks.start import GAIN_LARGE
 from unstuck.claims import number
 
@@ -18,12 +17,8 @@ SLUGS = (
     *("softmax_before_loss", "sigmoid_before_loss", "sigmoid_missing", "relu_at_output", "squashed_output"),
     *("single_output", "loss_unfit", "loss_summed"),
 )
-BEFORE = {
-    "softmax": "softmax_before_loss",
-    "sigmoid": "sigmoid_before_loss",
-    "relu": "relu_at_output",
-    "tanh": "squashed_output",
-}
+BEFORE = {"softmax": "softmax_before_loss", "sigmoid": "sigmoid_before_loss", "relu": "relu_at_output"}
+BEFORE |= {"tanh": "squashed_output"}
 RANGE = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "softmax": (0.0, 1.0), "relu": (0.0, math.inf)}
 BEYOND = 0.05
 """A share of targets outside the outputs' range that is more than noise at its ends."""
@@ -38,35 +33,28 @@ def judge(program: Program, loss: Loss | None, end: Ending, seen: FirstPass) -> 
     if loss is None:
         return [missing(slug, "loss_fn") for slug in SLUGS]
     bad = _bad(program, loss, end, seen)
-    named = {finding.fault for finding in bad}
     if loss.kind == "unknown" and not bad:
         return [found(slug, "inconclusive", "the loss behaves like none of the usual ones") for slug in SLUGS]
-    well = f"the loss behaves like one on {loss.kind}, the outputs end in: {end}"
+    well, named = f"the loss behaves like one on {loss.kind}, the outputs end in: {end}", {f.fault for f in bad}
     return [*bad, *(found(slug, "ok", well) for slug in SLUGS if slug not in named)]
 
 
 def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Finding]:
     task, kind, y = program.task, loss.kind, program.y
-    summed = _summed(program, loss)
-    single = _single(program, loss, end)
+    summed, single = _summed(program, loss), _single(program, loss, end)
     if single:
         return [single]
     inner = step_loss(program) if program.train_step is not None and program.given_loss is not None else None
     for each in (loss, inner):
         if each is not None and each.bounded is not None:
             slug = "sigmoid_before_loss" if task.kind == "binary" else "softmax_before_loss"
-            text = (
-                f"even outputs that are sure and right have a loss of {number(each.bounded)}, where it ought to be 0"
-            )
-            return [found(slug, "failure", text), *summed]
-    result = []
+            text = f"even outputs that are sure and right have a loss of {number(each.bounded)}"
+            return [found(slug, "failure", f"{text}, where it ought to be 0"), *summed]
     right = task.right(y, FAR) if kind in ("softmax", "sigmoid") and task.kind in ("classes", "binary") else None
     if right is not None and loss.at(right) > loss.at(right.roll(1, task.axis) if kind == "softmax" else -right):
-        return [
-            found(
-                "loss_unfit", "failure", "the loss is smaller for outputs that are sure and wrong than for right ones"
-            )
-        ]
+        text = "the loss is smaller for outputs that are sure and wrong than for right ones"
+        return [found("loss_unfit", "failure", text)]
+    result = []
     if kind in ("softmax", "sigmoid"):
         if end in BEFORE:
             low, high = RANGE[end]
@@ -94,10 +82,11 @@ def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Fin
 
 
 def _best(loss: Loss, end: Ending) -> float:
+    """The loss of outputs that are right as far as the last layer lets them; 0 where no layer keeps them from it."""
     right = loss.task.right(loss.y, 1.0)
-    if right is None or loss.task.kind not in ("classes", "binary"):
+    if right is None or loss.task.kind not in ("classes", "binary") or end == "relu":
         return 0.0
-    return loss.at(right.clamp(*RANGE[end])) if end != "relu" else 0.0
+    return loss.at(right.clamp(*RANGE[end]))
 
 
 def _normalised(program: Program, seen: FirstPass) -> bool:
@@ -107,43 +96,39 @@ def _normalised(program: Program, seen: FirstPass) -> bool:
 
 def _single(program: Program, loss: Loss, end: Ending) -> Finding | None:
     """One output where there are several classes."""
-    task, y = program.task, pooled([y for _, y in program.batches])
+    task, y = program.task, program.labels
     out = task.pick(task.output)
     one = out.ndim < 2 or out.shape[task.axis if task.kind == "classes" else -1] == 1
     if not one or y is None:
         return None
     if out.ndim > 1 and end == "softmax":
         return found("single_output", "failure", "a softmax over a single output is 1 whatever the input")
-    values = y.unique()
+    values, has = y.unique(), "the network has 1 output, the labels have"
     whole = not y.is_floating_point() or bool((y == y.round()).all())
     if out.ndim > 1 and loss.at(loss.random) == 0 == loss.at(10 * loss.random):
-        if y.is_floating_point() and not whole:
-            return found(
-                "loss_unfit", "failure", "the loss is exactly 0 whatever the output: it is one for several outputs"
-            )
-        text = f"the network has 1 output, the labels have {len(values)} values: the loss is exactly 0 whatever"
-        text += " the output"
-        return found("single_output", "failure", text)
+        if whole:
+            text = f"{has} {len(values)} values: the loss is exactly 0 whatever the output"
+            return found("single_output", "failure", text)
+        text = "the loss is exactly 0 whatever the output: it is one for several outputs"
+        return found("loss_unfit", "failure", text)
     if whole and len(values) > 2 and loss.kind in ("sigmoid", "probabilities"):
-        text = f"the network has 1 output, the labels have {len(values)} classes, and the loss is one for two"
-        return found("single_output", "failure", text)
+        return found("single_output", "failure", f"{has} {len(values)} classes, and the loss is one for two")
     return None
 
 
 def _summed(program: Program, loss: Loss) -> list[Finding]:
     if loss.summed is None:
         return [found("loss_summed", "inconclusive", "the loss of a batch repeated twice could not be computed")]
-    if not loss.summed:
+    own_scale = isinstance(program.optimizer, torch.optim.Adam | torch.optim.RMSprop | torch.optim.Adagrad)
+    if not loss.summed or own_scale:  # the steps of these do not depend on the size of the gradient
         return []
     text = f"the loss of a batch repeated twice is twice as large, {number(loss.chance)} at chance"
-    if isinstance(program.optimizer, torch.optim.Adam | torch.optim.RMSprop | torch.optim.Adagrad):
-        return []  # whose steps do not depend on the size of the gradient
     return [found("loss_summed", "failure", f"{text}: the learning rate is multiplied by {len(program.y)}")]
 
 
 def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
     """Targets outside the range of the outputs."""
-    y = pooled([y for _, y in program.batches])
+    y = program.labels
     if end not in RANGE or y is None or not torch.isfinite(y).all():
         return []
     low, high = RANGE[end]
@@ -155,19 +140,17 @@ def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
     if outside <= BEYOND:
         return []
     text = f"outputs always lie in [{low:g}, {high:g}], {100 * outside:.0f} % of the targets do not"
-    return [
-        found("relu_at_output" if end == "relu" else "squashed_output", "failure", f"{text}; at most 5 % is noise")
-    ]
+    slug = "relu_at_output" if end == "relu" else "squashed_output"
+    return [found(slug, "failure", f"{text}; at most 5 % is noise")]
 
 
 def _class_numbers(program: Program) -> list[Finding]:
     """Class numbers compared as if they were quantities."""
-    y = pooled([y for _, y in program.batches])
+    y = program.labels
     if y is None or y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1) or len(y) < 30:
         return []
     values = y.unique()
-    classes = 3 <= len(values) <= 20 and values.double().tolist() == list(range(len(values)))
-    if not classes:
+    if not 3 <= len(values) <= 20 or values.double().tolist() != list(range(len(values))):
         return []
     text = f"the labels are the class numbers 0 to {len(values) - 1}, and the loss measures the distance to them"
     return [found("loss_unfit", "failure" if not y.is_floating_point() else "warning", text)]
@@ -175,15 +158,17 @@ def _class_numbers(program: Program) -> list[Finding]:
 
 def first_loss(program: Program, loss: Loss | None, seen: FirstPass) -> list[Finding]:
     """The first loss against that of chance."""
-    if loss is None or not math.isfinite(seen.loss):
-        return [] if loss is not None else [missing("first_loss_high", "loss_fn")]
+    if loss is None:
+        return [missing("first_loss_high", "loss_fn")]
     task, chance = program.task, loss.chance
+    if not math.isfinite(seen.loss):
+        return []
     if task.kind == "numbers":
-        y = pooled([y for _, y in program.batches])
+        y = program.labels
         if y is None or not y.is_floating_point() or not torch.isfinite(y).all():
             return []
-        size, out = float(y.float().square().mean().sqrt()), task.pick(seen.output).detach().float()
-        made = float(out.square().mean().sqrt())
+        size = float(y.float().square().mean().sqrt())
+        made = float(task.pick(seen.output).detach().float().square().mean().sqrt())
         text = f"targets have a root mean square of {number(size)}, first outputs of {number(made)}"
         bad = size > TARGETS and size > TARGETS * made and seen.loss > 0.5 * abs(chance)
         verdict = ("failure" if size > TARGETS**2 else "warning") if bad else "ok"
@@ -191,10 +176,8 @@ def first_loss(program: Program, loss: Loss | None, seen: FirstPass) -> list[Fin
     if not math.isfinite(chance) or chance <= 0:
         return []
     limit = 2 * chance + chance / math.log(max(2, task.classes))
-    text = (
-        f"first loss {number(seen.loss)}; that of equal outputs is {number(chance)}; a healthy start stays below"
-        f" {number(limit)}: logits of standard deviation s add about s^2 / 2, and at most 2 s, and s is near 1"
-    )
+    text = f"first loss {number(seen.loss)}; that of equal outputs is {number(chance)}; a healthy start stays below"
+    text += f" {number(limit)}: logits of standard deviation s add about s^2 / 2, and at most 2 s, and s is near 1"
     # a new head with usual weights on a trained network: its features are large, and the first steps mend that
     grown = bool(seen.layers) and seen.layers[-1].given > 3 and seen.layers[-1].gain < GAIN_LARGE
-    return [found("first_loss_high", "failure" if seen.loss > limit and not grown else "ok", text)]
+    return [judged("first_loss_high", seen.loss > limit and not grown, text)]

@@ -10,10 +10,9 @@ import copy
 import math
 import random
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,70 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unstuck import parts
-from unstuck.arguments import instance, short
+from unstuck import parts, private
+from unstuck.arguments import function, instance
+from unstuck.checks.batches import Batch, batches_of, cloned, first_of, is_pair, mapped, pooled
 from unstuck.checks.task import Task
 
-MOST_BATCHES = 50
 ENOUGH = 32
 """Examples in which a difference between them is seen."""
-Batch = tuple[Any, Any]
-
-
-def batches_of(name: str, given: Any) -> list[Batch]:
-    """`(x, y)`, or the first of an iterable of such pairs, as a list of pairs.
-
-    Raises TypeError or ValueError, naming the argument, for anything else.
-    """
-    expected = "(x, y) with torch tensors, or an iterable of such pairs"
-    if is_pair(given):
-        return [tuple(given)]
-    if isinstance(given, Tensor | str | bytes | Mapping | nn.Module) or not isinstance(given, Iterable):
-        raise TypeError(f"{name}: expected {expected}, got {short(given)}")
-    found = list(islice(given, MOST_BATCHES))
-    if not found:
-        raise ValueError(f"{name}: expected {expected}, got nothing")
-    for pair in found:
-        if not is_pair(pair):
-            raise TypeError(f"{name}: expected {expected}, got {short(pair)} among them")
-    return [tuple(pair) for pair in found]
-
-
-def is_pair(value: Any) -> bool:
-    """Whether it is one batch: a list of two batches is none."""
-    if (
-        not isinstance(value, tuple | list)
-        or len(value) != 2
-        or any(next(parts.tensors(v), None) is None for v in value)
-    ):
-        return False
-    return isinstance(value, tuple) or not all(isinstance(v, tuple | list) for v in value)
-
-
-def cloned(value: Any) -> Any:
-    """The same structure with copies of its tensors: a model may work in place."""
-    if isinstance(value, Tensor):
-        return value.detach().clone().requires_grad_(value.requires_grad)
-    if isinstance(value, Mapping):
-        fresh = copy.copy(value)
-        for key, part in value.items():
-            fresh[key] = cloned(part)  # type: ignore[index]
-        return fresh
-    if isinstance(value, tuple | list):
-        made = [cloned(part) for part in value]
-        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
-    return value
-
-
-def on_device(value: Any, device: torch.device | None) -> Any:
-    """The same structure with its tensors on a device."""
-    if device is None:
-        return value
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, Mapping):
-        return {key: on_device(part, device) for key, part in value.items()}
-    return type(value)(on_device(part, device) for part in value) if isinstance(value, tuple | list) else value
+DROPOUTS = nn.modules.dropout._DropoutNd
 
 
 def copied(model: nn.Module, optimizer: Optimizer | None) -> tuple[nn.Module, Optimizer | None]:
@@ -109,6 +52,19 @@ def copied(model: nn.Module, optimizer: Optimizer | None) -> tuple[nn.Module, Op
     except Exception as error:
         raise ValueError(f"optimizer: expected one that can be copied ({error})") from error
     return fresh, twin
+
+
+def finite(model: nn.Module) -> bool:
+    """Whether all parameters are."""
+    return all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """The model, whose dropout now drops nothing."""
+    for module in model.modules():
+        if isinstance(module, DROPOUTS):
+            module.p = 0.0
+    return model
 
 
 @contextmanager
@@ -160,31 +116,58 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
 
 
+@contextmanager
+def examined(
+    model: nn.Module, batch: Any, *, optimizer: Optimizer | None = None, runs: bool = True, **given: Any
+) -> Iterator[Program]:
+    """The program of these arguments, as for `Program`, of which nothing is changed.
+
+    Raises TypeError or ValueError, naming the argument; also where the model does not run, although it ought to.
+    """
+    instance("model", model, nn.Module, "a torch.nn.Module")
+    if private.is_lazy(model):
+        raise ValueError("model: expected initialised parameters, got lazy ones; run one batch through it first")
+    if optimizer is not None:
+        instance("optimizer", optimizer, Optimizer, "a torch optimizer")
+    with untouched(model, optimizer):
+        program = Program(model, batch, optimizer=optimizer, **given)
+        if runs:
+            _ = program.task
+        yield program
+
+
 class Program:
-    """What is examined. Nothing of it is changed by a check: each takes a `fresh()` pair."""
+    """What is examined. Nothing of it is changed by a check: each takes a `fresh()` pair.
+
+    Raises TypeError or ValueError, naming the argument, for data, a loss or a step that are none.
+    """
 
     def __init__(
         self,
         model: nn.Module,
-        batches: list[Batch],
+        batch: Any,
         *,
-        validation: list[Batch] | None = None,
+        validation: Any = None,
         loss_fn: Callable | None = None,
         optimizer: Optimizer | None = None,
         train_step: Callable | None = None,
         steps: int = 100,
         seed: int = 0,
         device: torch.device | None = None,
-        whole: bool = True,
     ) -> None:
+        if loss_fn is not None:
+            function("loss_fn", loss_fn, "output, y", made=True)
+        if train_step is not None:
+            function("train_step", train_step, "model, optimizer, batch")
+        self.whole = not is_pair(batch)  # whether the batches are all the training data
+        self.batches = batches_of("batch", batch)
+        self.validation = [] if validation is None else batches_of("validation", validation)
         self.pair = copied(model, optimizer)
         if device is not None:
             self.pair[0].to(device)
-        self.batches = [(on_device(x, device), on_device(y, device)) for x, y in batches]
-        self.validation = [(on_device(x, device), on_device(y, device)) for x, y in validation or ()]
+            self.batches, self.validation = mapped(lambda t: t.to(device), (self.batches, self.validation))
         self.given_loss, self.train_step, self.steps, self.seed = loss_fn, train_step, steps, seed
         self.chance = math.inf  # the loss of knowing nothing, once it is known
-        self.whole = whole  # whether the batches are all the training data
         if isinstance(loss_fn, nn.Module):
             self.given_loss = copied(loss_fn, None)[0]
 
@@ -209,19 +192,17 @@ class Program:
     @cached_property
     def sample(self) -> Batch:
         """The first batch, and where it is small the next ones with it: a single example differs from none."""
-        x, y = self.batches[0]
-        if not isinstance(x, Tensor) or not isinstance(y, Tensor) or not y.ndim or len(x) != len(y):
-            return x, y
-        chosen, count = [], 0
-        for pair in self.batches:
-            fits = (
-                isinstance(pair[0], Tensor) and pair[0].shape[1:] == x.shape[1:] and pair[1].shape[1:] == y.shape[1:]
-            )
-            if count >= ENOUGH or not fits:
-                break
-            chosen.append(pair)
-            count += len(pair[0])
-        return torch.cat([a for a, _ in chosen]), torch.cat([b for _, b in chosen])
+        return first_of(self.batches, ENOUGH)[0]
+
+    @cached_property
+    def inputs(self) -> Tensor | None:
+        """Those of all batches in one tensor, where they fit."""
+        return pooled([x for x, _ in self.batches])
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """Those of all batches in one tensor, where they fit."""
+        return pooled([y for _, y in self.batches])
 
     def seeded(self, extra: int = 0) -> None:
         """Start all random numbers again."""
@@ -252,7 +233,7 @@ class Program:
         """The same program with one batch, and perhaps with another model in its place."""
         one = Program.__new__(Program)
         one.__dict__.update(self.__dict__, batches=[batch])
-        for kept in ("task", "sample"):
+        for kept in ("task", "sample", "inputs", "labels"):
             one.__dict__.pop(kept, None)
         if model is not None:
             one.pair = (model, None)
@@ -276,10 +257,15 @@ class Program:
 
     @cached_property
     def task(self) -> Task:
-        """What is to be learned, from outputs and labels."""
+        """What is to be learned, from outputs and labels. Raises ValueError where the model fails on the batch."""
         self.seeded()
-        with torch.no_grad():
-            return Task.of(self.output(self.bare(), self.x), self.y)
+        try:
+            with torch.no_grad():
+                output = self.output(self.bare(), self.x)
+        except Exception as error:
+            text = f"model, batch: the model fails on the batch with {type(error).__name__}: {error}"
+            raise ValueError(text) from error
+        return Task.of(output, self.y)
 
     def loss(self, output: Any, y: Any) -> Tensor:
         """The user's loss, or the one that goes with the task."""

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from unstuck.faults import FAULTS, GROUPS, in_words
+from unstuck.pages import page_in_words
 
 Verdict = Literal["failure", "warning", "inconclusive", "ok"]
 VERDICTS: tuple[Verdict, ...] = ("failure", "warning", "inconclusive", "ok")
@@ -25,7 +26,7 @@ class Finding:
         fault: its slug in `FAULTS`.
         verdict: "failure" (it stops training or makes it wrong), "warning" (suspicious), "inconclusive" (it could not
             be judged), "ok" (looked for and not found).
-        symptom, cause, cure, page: as in `FAULTS`.
+        symptom, cause, cure, page: as in `FAULTS`; the page is shown with its number and title.
         layer: where; "" for the whole program.
         evidence: the numbers, the threshold, and where that comes from; or what is missing.
     """
@@ -54,6 +55,11 @@ def found(fault: str, verdict: str, evidence: str, layer: str = "") -> Finding:
     """A finding, with what the table says of its fault."""
     row = FAULTS[fault]
     return Finding(fault, cast(Verdict, verdict), row.symptom, layer, evidence, row.cause, row.cure, row.page)
+
+
+def judged(fault: str, bad: bool, evidence: str, layer: str = "") -> Finding:
+    """A failure in a layer where it is `bad`, else "ok"."""
+    return found(fault, "failure" if bad else "ok", evidence, layer if bad else "")
 
 
 def missing(fault: str, argument: str, why: str = "") -> Finding:
@@ -119,7 +125,7 @@ class Report:
             where = f", in module {f.layer}" if f.layer else ""
             lines += ["", f"{number}. {f.verdict.upper()}: {in_words(f.fault)}{where}"]
             rows = [("symptom", f.symptom), ("evidence", f.evidence), ("cause", f.cause), ("cure", f.cure)]
-            for name, text in [*rows, ("page", f.page)]:
+            for name, text in [*rows, ("page", page_in_words(f.page))]:
                 lines += textwrap.wrap(f"{name:9} {text}", WIDTH, initial_indent="   ", subsequent_indent=" " * 13)
         for heading, rows in self._tail():
             lines += ["", f"{heading}:"]
@@ -131,33 +137,26 @@ class Report:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        rows = "".join(self._row(f) for f in self.of("failure", "warning"))
-        head = "".join(
-            f'<th scope="col" style="text-align:left">{h}</th>' for h in ("Finding", "Evidence", "Cure", "Page")
-        )
+        left = ' style="text-align:left"'
+        head = "".join(f'<th scope="col"{left}>{text}</th>' for text in ("Finding", "Evidence", "Cure", "Page"))
+        rows = ""
+        for f in self.of("failure", "warning"):
+            first, *rest = (html.escape(text) for text in (str(f), f.evidence, f.cure, page_in_words(f.page)))
+            cells = "".join(f"<td{left}>{text}</td>" for text in rest)
+            rows += f'<tr><th scope="row"{left}>{first}</th>{cells}</tr>'
         label = 'role="region" aria-label="What is wrong" tabindex="0"'
         table = f'<table class="unstuck-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
         body = f'<div class="unstuck-table-box" style="overflow-x:auto" {label}>{table}</div>' if rows else ""
-        pictures = curve("Loss of the trial, by step", self.loss) + curve(
-            "Difference between examples, by layer", [value for _, value in self.signal], log=True
-        )
+        pictures = curve("Loss of the trial, by step", self.loss)
+        spread = [value for _, value in self.signal]
+        pictures += curve("Difference between examples, by layer", spread, log=True)
         more = ""
         for heading, said in self._tail():
             items = "".join(f"<li>{html.escape(f'{about}: {text}' if about else text)}</li>" for about, text in said)
             more += f"<details><summary>{heading}</summary><ul>{items}</ul></details>"
-        notes = "".join(f"<p><small>{html.escape(note)}</small></p>" for note in self.notes)
-        return (
-            f'<div class="unstuck-report"><p><strong>{html.escape(self.headline)}</strong></p>{body}<p>{pictures}</p>'
-            f"{more}{notes}</div>"
-        )
-
-    @staticmethod
-    def _row(f: Finding) -> str:
-        texts = [html.escape(text) for text in (str(f), f.evidence, f.cure, f.page)]
-        left = ' style="text-align:left"'
-        return (
-            f'<tr><th scope="row"{left}>{texts[0]}</th>' + "".join(f"<td{left}>{t}</td>" for t in texts[1:]) + "</tr>"
-        )
+        more += "".join(f"<p><small>{html.escape(note)}</small></p>" for note in self.notes)
+        headline = f"<p><strong>{html.escape(self.headline)}</strong></p>"
+        return f'<div class="unstuck-report">{headline}{body}<p>{pictures}</p>{more}</div>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self._repr_html_()}

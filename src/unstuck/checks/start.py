@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from unstuck.checks.first_pass import FirstPass, Layer
+from unstuck.checks.first_pass import Activation, FirstPass, Layer
 from unstuck.checks.program import Program
-from unstuck.checks.report import Finding, found
+from unstuck.checks.report import Finding, found, judged
 from unstuck.claims import number
 
 FADED = 1e-3
@@ -40,36 +40,33 @@ DEAD, SATURATED = 0.5, 0.5
 """More than half of a layer's units. At a centred start a ReLU is zero on half of the examples, so that none of 16 or
 more fires a unit is rare; a tanh or sigmoid of a signal of unit variance is saturated on less than 2 % of it."""
 
+TINY = 1e-30
+
 
 def look_at_weights(program: Program, seen: FirstPass) -> list[Finding]:
     """Weights that are not finite, all zero or all the same."""
     named = list(program.model.named_parameters())
-    bad = [
-        name
-        for name, p in [*named, *program.model.named_buffers()]
-        if p.is_floating_point() and not p.isfinite().all()
-    ]
+    floating = [each for each in [*named, *program.model.named_buffers()] if each[1].is_floating_point()]
+    bad = [name for name, p in floating if not p.isfinite().all()]
     if bad:
         return [found("weights_not_finite", "failure", f"not finite: {', '.join(bad[:5])}", bad[0])]
-    result = [found("weights_not_finite", "ok", f"all {len(named)} parameters are finite")]
     zero, equal = [], []
     for name, p in named:
         g = seen.gradients.get(name)
         if p.ndim < 2 or g is None or not torch.isfinite(g).all():
             continue
         if not p.any():
-            if not g.any():
+            if not g.any():  # a layer of zeros that gets a gradient is a start that some choose: it moves at once
                 zero.append(name)
         elif len(p) > 1 and _same_rows(p) and _same_rows(g):
             equal.append(name)
-    # a layer of zeros that gets a gradient is a start that some choose: it moves at the first step
-    text = f"all weights of {', '.join(zero[:4])} are 0, and so is their gradient: they stay 0"
-    result.append(found("weights_zero", "failure" if zero else "ok", text if zero else "none", ", ".join(zero[:1])))
-    text = f"all units of {', '.join(equal[:4])} have the same weights and the same gradient"
-    result.append(
-        found("weights_equal", "failure" if equal else "ok", text if equal else "none", ", ".join(equal[:1]))
-    )
-    return result
+    zeros = f"all weights of {', '.join(zero[:4])} are 0, and so is their gradient: they stay 0" if zero else "none"
+    same = f"all units of {', '.join(equal[:4])} have the same weights and the same gradient" if equal else "none"
+    return [
+        found("weights_not_finite", "ok", f"all {len(named)} parameters are finite"),
+        judged("weights_zero", bool(zero), zeros, "".join(zero[:1])),
+        judged("weights_equal", bool(equal), same, "".join(equal[:1])),
+    ]
 
 
 def _same_rows(w: Tensor) -> bool:
@@ -83,66 +80,57 @@ def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bo
     Args:
         untrained: whether the first loss is not below that of chance; what has learned has shown that it is well.
         stuck: whether a trial has shown that nothing is learned: then the limits are ten times nearer to healthy
-        values.
+            values.
     """
     near = STUCK if stuck else 1.0
     layers = [layer for layer in seen.layers if math.isfinite(layer.size)]
-    result = [*_units(seen, untrained, near)]
-    for name, p in program.model.named_parameters() if stuck else ():
-        g = seen.gradients.get(name)
-        ratio = float(g.float().norm() / p.float().norm()) if g is not None and p.ndim > 1 and p.any() else 0.0
-        if ratio > STEEP and abs(seen.loss) < STEEP:
-            text = f"the gradient of {name} is {number(ratio)} times its weights (norms); up to {STEEP:g} is well"
-            result.append(found("gradient_explodes", "failure", text, name.rpartition(".")[0]))
-            break
+    result = [*_units(seen, untrained, stuck), *(_steep(program, seen) if stuck else ())]
     if len(layers) < 2:
         return result
     scale, gradient = _scale(layers, seen, untrained, near), _gradient(layers, untrained, near)
-    sigmoids = sum(a.kind == "sigmoid" for a in seen.activations)
     if any(f.fault == "inputs_collapse" and f.verdict == "failure" for f in scale):  # both fade for one reason
-        if 2 * sigmoids < len(seen.activations):
+        if 2 * sum(a.kind == "sigmoid" for a in seen.activations) < len(seen.activations):
             gradient = [f for f in gradient if f.fault != "gradient_vanishes"]
         else:  # a sigmoid's slope is at most 1/4, whatever the weights
             gradient = _gradient(layers, untrained, STUCK)
     return [*result, *scale, *gradient]
 
 
+def _steep(program: Program, seen: FirstPass) -> list[Finding]:
+    """The first weights whose gradient is far larger than they are."""
+    for name, p in program.model.named_parameters():
+        g = seen.gradients.get(name)
+        ratio = float(g.float().norm() / p.float().norm()) if g is not None and p.ndim > 1 and p.any() else 0.0
+        if ratio > STEEP and abs(seen.loss) < STEEP:
+            text = f"the gradient of {name} is {number(ratio)} times its weights (norms); up to {STEEP:g} is well"
+            return [found("gradient_explodes", "failure", text, name.rpartition(".")[0])]
+    return []
+
+
 def _scale(layers: list[Layer], seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
     first, last = layers[0], layers[-1]
     gains = ", ".join(number(layer.gain, 2) for layer in layers[:8])
     gain_text = f"root mean square weight times sqrt(fan-in), by layer: {gains}; a healthy start has 0.5 to 1.7"
-    hidden = layers[:-1]
-    limit = FADED * near
-    faded = last.spread < limit * max(first.given, 1e-30)
-    result: dict[str, Finding] = {}
-    fell = (
-        f"the difference between examples is {number(first.spread)} behind {first.name} and"
-        f" {number(last.spread)} behind {last.name}, {number(last.spread / max(first.given, 1e-30), 2)} of the inputs"
-    )
-    small = [layer for layer in layers if layer.gain < GAIN_SMALL and not layer.normalised and layer.gain > 0]
+    fell = f"the difference between examples is {number(first.spread)} behind {first.name} and {number(last.spread)}"
+    fell += f" behind {last.name}, {number(last.spread / max(first.given, TINY), 2)} of the inputs"
+    faded = last.spread < FADED * near * max(first.given, TINY)
+    small = [layer for layer in layers if 0 < layer.gain < GAIN_SMALL and not layer.normalised]
     mostly_small = len(small) >= 0.5 * len(layers)
-    if untrained and faded and mostly_small:
-        text = f"{fell}; {gain_text}"
-        result["weights_small"] = found("weights_small", "failure", text, small[0].name)
     alike = last.spread < COLLAPSED * last.size and last.spread < STUCK * FADED * 2 * first.given
-    if (
-        untrained
-        and (alike or (faded and last.spread < limit * first.spread))
-        and not mostly_small
-        and len(layers) > 2
-    ):
-        text = f"{fell}, {number(last.spread / max(last.size, 1e-30), 2)} of their size; it ought to stay above"
-        text += f" {COLLAPSED:g}"
-        result["inputs_collapse"] = found("inputs_collapse", "failure", text, last.name)
-    large = [layer for layer in hidden if layer.gain > GAIN_LARGE and not layer.normalised]
+    collapsed = alike or (faded and last.spread < FADED * near * first.spread)
+    large = [layer for layer in layers[:-1] if layer.gain > GAIN_LARGE and not layer.normalised]
     saturated = any(a.saturated > SATURATED for a in seen.activations)
     grown = last.size > 10 * max(first.given, 1.0) or (saturated and len(large) > 1)
+    result = {slug: found(slug, "ok", gain_text) for slug in ("weights_small", "weights_large")}
+    result["inputs_collapse"] = found("inputs_collapse", "ok", fell)
+    if untrained and faded and mostly_small:
+        result["weights_small"] = found("weights_small", "failure", f"{fell}; {gain_text}", small[0].name)
+    if untrained and collapsed and not mostly_small and len(layers) > 2:
+        text = f"{fell}, {number(last.spread / max(last.size, TINY), 2)} of their size; it ought to stay above"
+        result["inputs_collapse"] = found("inputs_collapse", "failure", f"{text} {COLLAPSED:g}", last.name)
     if untrained and large and grown:
         text = f"{gain_text}; the signal is {number(first.given)} at the input and {number(last.size)} behind"
-        text += f" {last.name}"
-        result["weights_large"] = found("weights_large", "failure", text, large[0].name)
-    for slug, fine in (("weights_small", gain_text), ("weights_large", gain_text), ("inputs_collapse", fell)):
-        result.setdefault(slug, found(slug, "ok", fine))
+        result["weights_large"] = found("weights_large", "failure", f"{text} {last.name}", large[0].name)
     return list(result.values())
 
 
@@ -153,42 +141,29 @@ def _gradient(layers: list[Layer], untrained: bool, near: float) -> list[Finding
     first, last = known[0], known[-1]
     ratio = first.gradient / last.gradient if last.gradient else math.nan
     text = f"root mean square gradient of {first.name} over that of {last.name}: {number(ratio)}"
-    vanishes = untrained and ratio < VANISHED * near
-    explodes = ratio > EXPLODED and first.gradient > 1
+    vanishes, explodes = untrained and ratio < VANISHED * near, ratio > EXPLODED and first.gradient > 1
+    above = f"{text}; above {VANISHED * near:g} fan-ins explain it"
     return [
-        found(
-            "gradient_vanishes",
-            "failure" if vanishes else "ok",
-            f"{text}; above {VANISHED * near:g} fan-ins explain it",
-            first.name if vanishes else "",
-        ),
-        found(
-            "gradient_explodes",
-            "failure" if explodes else "ok",
-            f"{text}; limit {EXPLODED:g}",
-            first.name if explodes else "",
-        ),
+        judged("gradient_vanishes", vanishes, above, first.name),
+        judged("gradient_explodes", explodes, f"{text}; limit {EXPLODED:g}", first.name),
     ]
 
 
-def _units(seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
-    result = []
+def _units(seen: FirstPass, untrained: bool, stuck: bool) -> list[Finding]:
     hidden = [a for a in seen.activations if a.behind < len(seen.layers)]  # those of the output have no layer above
-    rectified = [a for a in hidden if a.kind not in ("sigmoid", "tanh") and a.examples >= 16]
     squashed = [a for a in hidden if a.kind in ("sigmoid", "tanh")]
-    for slug, those, attribute, limit in (
-        ("units_dead_at_start", rectified, "dead", DEAD),
-        ("units_saturated", squashed, "saturated", SATURATED),
-    ):
-        if not those:
-            continue
-        worst = max(those, key=lambda a: getattr(a, attribute) - (0 if attribute == "saturated" else a.units**-0.5))
-        value = getattr(worst, attribute)
-        if attribute == "dead":  # where all inputs have one sign, half of H units stay silent, more by chance
-            limit += 1 / math.sqrt(worst.units)
-        elif near > 1:
-            limit *= 0.6
+    rectified = [a for a in hidden if a.kind not in ("sigmoid", "tanh") and a.examples >= 16]
+
+    def worst(slug: str, activation: Activation, value: float, limit: float) -> Finding:
         bad = value > limit and (untrained or value > 0.9)
-        text = f"{100 * value:.0f} % of {worst.name}; more than {100 * limit:.0f} % is no chance"
-        result.append(found(slug, "failure" if bad else "ok", text, worst.name if bad else ""))
+        text = f"{100 * value:.0f} % of {activation.name}; more than {100 * limit:.0f} % is no chance"
+        return judged(slug, bad, text, activation.name)
+
+    result = []
+    if rectified:  # where all inputs have one sign, half of H units stay silent, more by chance
+        a = max(rectified, key=lambda a: a.dead - a.units**-0.5)
+        result.append(worst("units_dead_at_start", a, a.dead, DEAD + a.units**-0.5))
+    if squashed:
+        a = max(squashed, key=lambda a: a.saturated)
+        result.append(worst("units_saturated", a, a.saturated, 0.6 * SATURATED if stuck else SATURATED))
     return result

@@ -23,13 +23,9 @@ def tensors_in(output: Any) -> list[tuple[tuple, Tensor]]:
     """The floating tensors of an output with their places in it."""
     if isinstance(output, Tensor):
         return [((), output)] if output.is_floating_point() else []
-    items = (
-        output.items()
-        if isinstance(output, Mapping)
-        else enumerate(output)
-        if isinstance(output, tuple | list)
-        else ()
-    )
+    items: Any = enumerate(output) if isinstance(output, tuple | list) else ()
+    if isinstance(output, Mapping):
+        items = output.items()
     return [((key, *place), tensor) for key, part in items for place, tensor in tensors_in(part)]
 
 
@@ -110,12 +106,10 @@ class Task:
 
     def indices(self, y: Tensor) -> Tensor:
         """The labels as class numbers, IGNORED where they do not count."""
-        if y.is_floating_point() or (
-            y.ndim > 1 and y.shape[1] == self.classes and y.ndim == self.pick(self.output).ndim
-        ):
+        as_many = y.ndim == self.pick(self.output).ndim
+        if y.is_floating_point() or (as_many and y.ndim > 1 and y.shape[1] == self.classes):
             return y.argmax(1)
-        out = self.pick(self.output)
-        return y.squeeze(-1).long() if y.ndim == out.ndim else y.long()
+        return y.squeeze(-1).long() if as_many else y.long()
 
     def loss(self, out: Tensor, y: Tensor) -> Tensor:
         """The usual loss of the task, on outputs that went through nothing."""
@@ -135,7 +129,7 @@ class Task:
             return (size * (2 * y.to(out.dtype) - 1)).reshape(out.shape)
         return y.to(out.dtype).reshape(out.shape) if self.kind == "numbers" and y.numel() == out.numel() else None
 
-    def accuracy(self, output: Any, y: Tensor, threshold: float = 0.0) -> float:
+    def accuracy(self, output: Any, y: Tensor) -> float:
         """The share of labels that are met, NaN where there are no classes."""
         out = self.pick(output)
         if self.kind == "classes":
@@ -143,5 +137,5 @@ class Task:
             counted = index != IGNORED
             return float((out.argmax(self.axis) == index)[counted].float().mean())
         if self.kind == "binary":
-            return float(((out > threshold) == (y.reshape(out.shape) > 0.5)).float().mean())
+            return float(((out > 0) == (y.reshape(out.shape) > 0.5)).float().mean())
         return math.nan

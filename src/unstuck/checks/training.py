@@ -13,7 +13,7 @@ from unstuck.checks.behaviour import Loss
 from unstuck.checks.find_nan import FAULT_OF, OVERFLOWS, locate
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.loop import Recorder
-from unstuck.checks.program import Program
+from unstuck.checks.program import Program, finite
 from unstuck.checks.report import Finding, found, missing
 from unstuck.checks.start import DEAD
 from unstuck.claims import number
@@ -32,20 +32,10 @@ something."""
 TAME = 1e3
 """Weights below it have not grown without end."""
 RISKY = {
-    "log",
-    "log2",
-    "log10",
-    "log1p",
-    "div",
-    "sqrt",
-    "rsqrt",
-    "pow",
-    "reciprocal",
-    "exp",
-    "linalg_vector_norm",
-    "softmax",
+    *("log", "log2", "log10", "log1p", "div", "sqrt", "rsqrt", "pow", "reciprocal", "exp", "linalg_vector_norm"),
+    *("softmax", "safe_softmax", "linalgvectornorm", "norm", "acos", "asin", "atanh", "lgamma"),
+    "binary_cross_entropy",
 }
-RISKY |= {"safe_softmax", "linalgvectornorm", "norm", "acos", "asin", "atanh", "lgamma", "binary_cross_entropy"}
 """Operations that have no finite value, or slope, at some finite numbers."""
 
 BUDGET = 2e10
@@ -153,16 +143,12 @@ def _gradients(trial: Trial, recorder: Recorder) -> None:
     trial.gradient = float(joined.median()) if len(joined) else 0.0
 
 
-def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, steps: int) -> list[Finding]:
-    """Findings on the learning rate, and on units that die, of the program's own trial and of others beside it."""
-    chance = loss.chance if loss is not None and math.isfinite(loss.chance) else own.before
-    return _rates(program, own, chance, steps, seen)
-
-
 # --- the learning rate ---
 
 
-def _rates(program: Program, own: Trial, chance: float, steps: int, seen: FirstPass) -> list[Finding]:
+def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, steps: int) -> list[Finding]:
+    """Findings on the learning rate, and on units that die, of the program's own trial and of others beside it."""
+    chance = loss.chance if loss is not None and math.isfinite(loss.chance) else own.before
     slugs = ("lr_small", "lr_large", "diverges", "units_killed")
     killed = _killed(program, seen, own)
     if own.gone() >= LEARNED and not killed:
@@ -172,31 +158,32 @@ def _rates(program: Program, own: Trial, chance: float, steps: int, seen: FirstP
         return [missing(slug, "optimizer") for slug in slugs[:3]] + killed
     if own.before < 0.5 * chance and math.isfinite(own.end) and own.end < 2 * own.before:
         return [found(slug, "ok", "the network has been trained, and stays so") for slug in slugs]
+    if own.stopped and (born := _born(program, own.stopped)) is not None:
+        return [born]
     rate = max(float(group["lr"]) for group in program.optimizer.param_groups)
     grew = not math.isfinite(own.end) or own.end > 2 * max(own.before, chance)
-    result: list[Finding] = []
-    if own.stopped:
-        born = _born(program, own.stopped)
-        if born is not None:
-            return [born]
-    if grew or own.gone() < LEARNED:
-        others = {scale: run(program, steps, scale=scale) for scale in (0.1, 0.01, 0.001)[: 3 if grew else 2]}
-        best = max(others, key=lambda scale: others[scale].gone())
-        better = others[best]
-        text = f"learning rate {rate:g}: loss {number(own.before)} to {_end(own)}; {rate * best:g}: to"
-        text += f" {number(better.end)}"
-        if _grows(own) and better.gone() > 0 and math.isfinite(better.end):
-            result.append(found("diverges", "failure", f"{text}{_border(program, rate)}"))
-        elif better.gone() > max(own.gone(), 0.0) + LEARNED:
-            result.append(found("lr_large", "failure", f"{text}, in as many steps"))
+    result = _fast(program, own, steps, rate, grew) if grew or own.gone() < LEARNED else []
     if not result and math.isfinite(own.end):
-        result += _slow(program, own, steps, rate)
+        result = _slow(program, own, steps, rate)
     # where a layer is dead and nothing flows through it, the rate is not the whole story any more
     if killed and (not result or not _flows(program, own)):
         result += killed
     named = {f.fault for f in result}
     text = f"loss {number(own.before)} to {_end(own)} in {len(own.losses)} steps; no other rate does better"
     return [*result, *(found(slug, "ok", text) for slug in slugs if slug not in named)]
+
+
+def _fast(program: Program, own: Trial, steps: int, rate: float, grew: bool) -> list[Finding]:
+    """A learning rate that is too large: a tenth, a hundredth or a thousandth of it does better."""
+    others = {scale: run(program, steps, scale=scale) for scale in (0.1, 0.01, 0.001)[: 3 if grew else 2]}
+    best, better = max(others.items(), key=lambda each: each[1].gone())
+    text = f"learning rate {rate:g}: loss {number(own.before)} to {_end(own)}; {rate * best:g}: to"
+    text += f" {number(better.end)}"
+    if _grows(own) and better.gone() > 0 and math.isfinite(better.end):
+        return [found("diverges", "failure", f"{text}{_border(program, rate)}")]
+    if better.gone() > max(own.gone(), 0.0) + LEARNED:
+        return [found("lr_large", "failure", f"{text}, in as many steps")]
+    return []
 
 
 def _born(program: Program, step: int) -> Finding | None:
@@ -206,7 +193,7 @@ def _born(program: Program, step: int) -> Finding | None:
         program.seeded()
         for i in range(step):
             program.step(model, optimizer, program.batches[i % len(program.batches)])
-        if all(bool(p.isfinite().all()) for p in model.parameters()) or not step:
+        if finite(model) or not step:
             break
         step -= 1
     if any(float(p.detach().abs().max()) > TAME for p in model.parameters() if p.numel()):
@@ -214,14 +201,12 @@ def _born(program: Program, step: int) -> Finding | None:
     one = program.at(program.batches[step % len(program.batches)], model)
     origin = locate(one)
     kind = origin.operation.removesuffix("0").removesuffix("Backward").lower().strip("_")
-    if origin.where not in FAULT_OF:
-        return None
-    if origin.half:
-        text = f"after {step} steps of the trial: {origin} {OVERFLOWS}"
-        return found("half_overflow", "failure", text, origin.layer)
-    if kind not in RISKY:
-        return None
-    return found(FAULT_OF[origin.where], "failure", f"after {step} steps of the trial: {origin}", origin.layer)
+    text = f"after {step} steps of the trial: {origin}"
+    if origin.where in FAULT_OF and origin.half:
+        return found("half_overflow", "failure", f"{text} {OVERFLOWS}", origin.layer)
+    if origin.where in FAULT_OF and kind in RISKY:
+        return found(FAULT_OF[origin.where], "failure", text, origin.layer)
+    return None
 
 
 def _grows(own: Trial) -> bool:
@@ -254,8 +239,8 @@ def _slow(program: Program, own: Trial, steps: int, rate: float) -> list[Finding
         faster = run(program, steps, scale=scale)
         if faster.gone() > max(LEARNED, 10 * share):
             text = f"learning rate {rate:g}: loss {number(start)} to {number(last)} in {len(own.losses)} steps, at"
-            text += " which it would"
-            text += f" take {number(needed, 2)} steps to 0; {rate * scale:g}: to {number(faster.end)} in as many"
+            text += f" which it would take {number(needed, 2)} steps to 0; {rate * scale:g}: to {number(faster.end)}"
+            text += " in as many"
             return [found("lr_small", "failure", f"{text}; more than {SLOW:,} is more than one ought to wait")]
     return []
 
@@ -264,10 +249,8 @@ def _border(program: Program, rate: float) -> str:
     """How the rate compares with 2 / sharpness, for plain descent on a small model."""
     optimizer, x, y = program.optimizer, program.x, program.y
     plain = isinstance(optimizer, torch.optim.SGD) and not any(g["momentum"] for g in optimizer.param_groups)
-    small = (
-        sum(p.numel() for p in program.model.parameters()) < 2e5 and isinstance(x, Tensor) and isinstance(y, Tensor)
-    )
-    if not plain or not small:
+    small = sum(p.numel() for p in program.model.parameters()) < 2e5
+    if not (plain and small and isinstance(x, Tensor) and isinstance(y, Tensor)):
         return ""
     try:
         value = float(sharpness(program.bare(), x, y, loss_fn=lambda out, y: program.loss(out, y))[0])
@@ -278,7 +261,7 @@ def _border(program: Program, rate: float) -> str:
 
 def _killed(program: Program, before: FirstPass, own: Trial) -> list[Finding]:
     """Units that fired before the trial and do not fire after it."""
-    if not all(bool(p.isfinite().all()) for p in own.model.parameters()):
+    if not finite(own.model):
         return []
     after = {a.name: a for a in look(program, own.model, backward=False).activations}
     blocked = own.gone() < LEARNED and not _flows(program, own)
@@ -287,7 +270,7 @@ def _killed(program: Program, before: FirstPass, own: Trial) -> list[Finding]:
         limit = DEAD + (0 if blocked else was.units**-0.5)  # few units of a branch may die without harm
         if now is not None and was.examples >= 16 and now.dead > limit and now.dead - was.dead > 0.3:
             text = f"{100 * was.dead:.0f} % of {was.name} fired on no example before the trial,"
-            text += f" {100 * now.dead:.0f} % after"
-            text += f" {len(own.losses)} steps; more than {100 * DEAD:.0f} % is no chance"
+            text += f" {100 * now.dead:.0f} % after {len(own.losses)} steps; more than {100 * DEAD:.0f} %"
+            text += " is no chance"
             return [found("units_killed", "failure", text, was.name)]
     return []

@@ -22,24 +22,22 @@ def judge(program: Program, seen: FirstPass) -> list[Finding]:
     if not named:
         return []
     result = {slug: found(slug, "ok", f"{len(named)} parameters") for slug in SLUGS}
-    order = _order(program, seen)
+    order = list(dict.fromkeys(layer.parameter for layer in seen.layers)) or list(named)  # as they are used
     frozen = [name for name, p in named.items() if not p.requires_grad]
     if frozen and not _deliberate(program, frozen, order):
         text = f"{len(frozen)} of {len(named)} have requires_grad=False: {', '.join(frozen[:4])}"
-        result["parameters_frozen"] = found("parameters_frozen", "failure", text, frozen[0].rpartition(".")[0])
+        result["parameters_frozen"] = found("parameters_frozen", "failure", text, _layer(frozen))
     without = [name for name, p in named.items() if p.requires_grad and seen.gradients.get(name) is None]
     if without and len(frozen) < len(named):
         changes = [name for name in without if _changes(program, name)]
         unused = [name for name in without if name not in changes]
         if changes and not _deliberate(program, changes, order):
             text = f"{', '.join(changes[:4])}: the outputs change with them, and they get no gradient"
-            result["parameters_detached"] = found(
-                "parameters_detached", "failure", text, changes[0].rpartition(".")[0]
-            )
+            result["parameters_detached"] = found("parameters_detached", "failure", text, _layer(changes))
         if unused:
             text = f"{', '.join(unused[:4])}: the outputs do not change with them"
             verdict = "failure" if len(unused) > 0.2 * len(named) else "warning"
-            result["parameters_unused"] = found("parameters_unused", verdict, text, unused[0].rpartition(".")[0])
+            result["parameters_unused"] = found("parameters_unused", verdict, text, _layer(unused))
     result["parameters_missing"] = _missing(program, named, order)
     return list(result.values())
 
@@ -48,23 +46,21 @@ def _missing(program: Program, named: dict[str, Parameter], order: list[str]) ->
     slug = "parameters_missing"
     hidden = _unregistered(program)
     if hidden:
-        text = f"{hidden} tensors that the loss depends on are not in model.parameters(): layers in a plain list"
-        text += " or dict?"
-        return found(slug, "failure", text)
+        text = f"{hidden} tensors that the loss depends on are not in model.parameters()"
+        return found(slug, "failure", f"{text}: layers in a plain list or dict?")
     if program.optimizer is None:
         return missing(slug, "optimizer")
     held = {id(p) for group in program.optimizer.param_groups for p in group["params"]}
     left_out = [name for name, p in named.items() if p.requires_grad and id(p) not in held]
     text = f"{len(left_out)} of {len(named)} are in no group of the optimiser"
     if left_out and not _deliberate(program, left_out, order):
-        return found(slug, "failure", f"{text}: {', '.join(left_out[:4])}", left_out[0].rpartition(".")[0])
+        return found(slug, "failure", f"{text}: {', '.join(left_out[:4])}", _layer(left_out))
     return found(slug, "ok", text)
 
 
-def _order(program: Program, seen: FirstPass) -> list[str]:
-    """The names of weights in the order in which they are used, then the others in that of registration."""
-    used = list(dict.fromkeys(layer.parameter for layer in seen.layers))
-    return used if used else [name for name, _ in program.model.named_parameters()]
+def _layer(names: list[str]) -> str:
+    """The module of the first parameter."""
+    return names[0].rpartition(".")[0]
 
 
 def _deliberate(program: Program, names: list[str], order: list[str]) -> bool:
@@ -112,16 +108,8 @@ def _unregistered(program: Program) -> int:
     known = {id(p) for p in model.parameters()}
     program.seeded()
     out = program.task.pick(program.output(model, program.x))
-    waiting, done, count = [out.grad_fn], set(), 0
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in done:
-            continue
-        done.add(node)
-        if graph.kind(node) == graph.LEAF:
-            leaf = node.variable  # type: ignore[attr-defined]
-            count += isinstance(leaf, Parameter) and id(leaf) not in known
-        waiting += [behind for behind, _ in node.next_functions]
+    leaves = [node.variable for node in graph.behind(out) if graph.kind(node) == graph.LEAF]  # type: ignore[attr-defined]
+    count = sum(isinstance(leaf, Parameter) and id(leaf) not in known for leaf in leaves)
     if not count or program.optimizer is None:
         return count
     held = {id(p) for group in program.optimizer.param_groups for p in group["params"]}

@@ -116,8 +116,11 @@ QUANTITIES: dict[str, Quantity] = {
         r"$\| \Delta w \|_2 / \| w \|_2$ of one step",
         "update",
         measure="update_ratio",
-        healthy=(1e-4, 1e-2),
-        source="a decade either side of 1e-3, the rule of thumb of Bottou and of the CS231n notes",
+        # page 11 of the book, "It does not learn: where do I start?": 270 networks, nine combinations of shape and
+        # optimiser. Beyond the upper end most are 20 points behind. The ratio falls during a run, and long runs bear
+        # less: after 3,200 steps 1e-3, the rule of thumb of Bottou and the CS231n notes, costs only five points.
+        healthy=(5e-3, 6e-2),
+        source="the best networks of page 11 in their first 50 steps (nine combinations of shape and optimiser)",
         log=True,
     ),
 }
