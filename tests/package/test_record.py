@@ -379,7 +379,7 @@ def test_the_bands_are_those_of_their_sources():
     assert healthy["act_std"] == (0.3, 3)  # a factor of 3 (rounded) either side of 1
     assert healthy["zero_fraction"] == (0, 0.85)  # Glorot et al. 2011, figure 3
     assert healthy["dead"] == healthy["never_fired"] == (0, 0.1)  # lecture notes: 10 to 20 % are common
-    assert healthy["update_ratio"] == (0.001, 0.06)  # the rule of thumb; page 11: the highest of the nine best ratios
+    assert healthy["update_ratio"] == (0.001, 0.04)  # the rule of thumb; page 11: the highest of the nine best ratios
 
 
 def test_formulas_can_be_typeset():
