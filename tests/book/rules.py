@@ -204,6 +204,15 @@ def predictions_closed(nb) -> Iterator[str]:
         yield f"cell {asked[name]}: the prediction {name!r} is never closed"
 
 
+def no_formulas_in_widgets(nb) -> Iterator[str]:
+    """What an explorable or a prediction says is plain text: `$...$` would stand there as it is typed."""
+    for number, cell in code_cells(nb):
+        for data in (output.get("data", {}) for output in cell.outputs):
+            found = re.search(r"\$[^$\n]+\$", data.get("text/plain", "")) if VIEW in data else None
+            if found:
+                yield f"cell {number}: a formula in plain text: {found[0]!r}"
+
+
 def no_trials(nb) -> Iterator[str]:
     """No number without a cell: what was tried outside the page is made a cell or goes."""
     for found in re.finditer(
@@ -398,6 +407,7 @@ RULES = (
     no_global_state,
     claims_beside_their_sentences,
     predictions_closed,
+    no_formulas_in_widgets,
     no_trials,
     figures,
     exemptions,

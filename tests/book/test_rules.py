@@ -159,6 +159,11 @@ BROKEN = [
     (rules.claims_beside_their_sentences, source(5, f"result = {CLAIM}"), "nothing else"),
     (rules.claims_beside_their_sentences, source(5, CLAIM[:-1] + ", shown=False)"), "'remove-cell'"),
     (rules.predictions_closed, source(2, "guess = Predict('Which?', choices=['a', 'b'])"), "'guess' is never closed"),
+    (
+        rules.no_formulas_in_widgets,
+        output(4, shown({rules.VIEW: {}, "text/plain": "It is $2^{-10}$."})),
+        "a formula in plain text: '$2^{-10}$'",
+    ),
     (rules.no_trials, source(3, "In trial runs it took longer."), "trial runs"),
     (rules.figures, metadata(2), "no caption"),
     (rules.figures, figure_settings(caption=" "), "no caption"),
