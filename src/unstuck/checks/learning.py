@@ -29,7 +29,7 @@ def train(
     program: Program, batch: Batch, lr: float, steps: int, stop: float = -math.inf
 ) -> tuple[nn.Module, list[float]]:
     """A copy trained by Adam on one batch, without dropout, until the loss is below `stop` or not finite."""
-    model, losses = without_dropout(program.bare()), []
+    model, losses = without_dropout(program.bare()), list[float]()
     learning = [p for p in model.parameters() if p.requires_grad]
     if not learning:
         return model, losses
