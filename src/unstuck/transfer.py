@@ -38,7 +38,7 @@ SIZE, BATCH = 96, 32
 LAST_FROZEN = "block11"
 """Of "partly": the five blocks and the head above it are trained."""
 
-STEPS = {30: 40, 100: 60, 300: 100, 1968: 200}
+STEPS = {30: 60, 100: 120, 300: 200, 1968: 500}
 """Updates for each number of labelled cells; 1,968 is the whole training part."""
 
 CHEAPER = 3
@@ -49,8 +49,8 @@ SMALL = (1, 8, 16, 32, 64)
 
 SETTINGS: dict[str, tuple[float, ...]] = {
     "frozen": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
-    "partly": (3e-4, 1e-3, 3e-3, 1e-2),
-    "full": (3e-4, 1e-3, 3e-3),
+    "partly": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "full": (3e-4, 1e-3, 3e-3, 1e-2),
     "scratch": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 """What is chosen from: penalties for "frozen", Adam's learning rates for the others."""
