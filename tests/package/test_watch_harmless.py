@@ -396,7 +396,17 @@ def changing(model, before):
 
 READING = {"fill", "_fill", "_fill_updates", "read", "work_off", "_latest", "add_block", "_silence", "_last_fired"}
 """When these fail nothing can be read."""
-NOT_CALLED = {"keep", "why_nothing", "attach", "functions", "is_compiled", "is_lazy", "mean_drift", "std_drift", "behind"}
+NOT_CALLED = {
+    "keep",
+    "why_nothing",
+    "attach",
+    "functions",
+    "is_compiled",
+    "is_lazy",
+    "mean_drift",
+    "std_drift",
+    "behind",
+}
 """Of populations only, before the first step, or of another probe or the checks."""
 ONCE = {"acts", "activation"}
 """Called in the first step only, as all of FunctionalActivations."""
