@@ -63,6 +63,7 @@ TESTS = {
     "init": ("init",),
     "measure": ("measure", *WATCH, "ensemble"),
     "models": ("models", "transformer", "pretrained", "init", "ensemble"),
+    "pages": ("faults",),
     "parts": ("parts", "evaluate", "stack", "stack_refused", "ensemble_build", *WATCH),
     "plots": PLOTS,
     "private": (*WATCH, "evaluate", *ENSEMBLE),
