@@ -44,6 +44,11 @@ def make(*arguments, **options):
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, **options)
 
 
+def heard():
+    """In the child: jobs in the background of a shell inherit that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_class(folder):
     to = batch.grade_folder(folder, jobs=2)
     rows = {row["student"]: row for row in table(to / "marks.csv")}
@@ -139,7 +144,7 @@ def test_an_interrupted_batch_goes_on_where_it_ended(folder, how):
             as_bytes(solved()).replace(b"two hours", b"%d hours" % number)
         )
     to = folder.parent / "marks"
-    process = make("grade", folder, "--to", to)
+    process = make("grade", folder, "--to", to, preexec_fn=heard)
     begin = time.monotonic()
     while len(list(to.glob("results/*.json"))) < 3 and time.monotonic() < begin + 120:
         time.sleep(0.05)
