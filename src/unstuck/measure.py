@@ -160,11 +160,15 @@ def saturated_fraction(signal: Signal) -> Tensor | None:
 
 def unit_std(signal: Signal) -> Tensor:
     """sqrt(E[(a - E[a])^2]) of each unit, over examples and positions."""
+    if not signal.over:  # a unit with one value: without axes torch would reduce all
+        return torch.zeros_like(signal.a)
     return torch.std(signal.a, signal.over, correction=0)
 
 
 def unit_range(signal: Signal) -> Tensor:
     """The largest value of each unit minus its smallest, over examples and positions."""
+    if not signal.over:
+        return torch.zeros_like(signal.a)
     return signal.a.amax(signal.over) - signal.a.amin(signal.over)
 
 

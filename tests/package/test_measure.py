@@ -56,6 +56,13 @@ def test_measuring_changes_nothing(name):
     assert torch.equal(a, A)
 
 
+def test_a_single_example_gives_one_number_for_each_unit():
+    for signal in (Signal(torch.tensor([0.0, 2.0, 3.0])), Signal(torch.rand(2, 3), members=True)):
+        for function in (measure.unit_std, measure.unit_range):
+            assert torch.equal(function(signal), torch.zeros(signal.a.shape))
+        assert torch.equal(signal.zeros, (signal.a == 0).float())
+
+
 def test_units_lie_where_the_axis_says():
     images = torch.rand(2, 3, 4, 5) + 0.1  # (N, C, Hi, Wi)
     images[:, 1] = 0.0  # a channel
