@@ -40,7 +40,7 @@ _DATA = {
         "Training is slow, or the loss is huge or NaN at ordinary learning rates.",
         "the inputs are far larger or smaller than 1, or of very different sizes",
         "standardise them with the mean and standard deviation of the training part",
-        "05_preprocessing",
+        "05d_units",
     ),
     "inputs_not_centred": Fault(
         "Only small learning rates work, and with them training is slow.",
@@ -132,7 +132,7 @@ _OUTPUT = {
         "The loss is huge, falls slowly or explodes.",
         "the targets are far larger than the outputs that the network starts with",
         "standardise the targets, and undo it in the prediction",
-        "05_preprocessing",
+        "05d_units",
     ),
 }
 _START = {

@@ -13,6 +13,7 @@ PAGES = MappingProxyType(
         "04_dead_relus": ("4", "Why did a third of this layer stop learning?"),
         "05_preprocessing": ("5", "Why does it learn twenty times faster after one subtraction?"),
         "05c_how_large": ("5c", "How large may the learning rate be?"),
+        "05d_units": ("5d", "Which scaling do my features and my targets need?"),
         "06_initialisation": ("6", "Why does the signal vanish at layer 8?"),
         "06b_edge": ("6b", "How deep can a well-scaled network be?"),
         "07b_two_networks": ("7b", "Why is it fine in training and wrong when evaluated?"),
