@@ -39,7 +39,7 @@ def quick(monkeypatch, tmp_path):
     def run(method, n, split, part, setting):
         made.append((method, n, split, part, setting))
         row = {"method": method, "n": n, "split": split, "part": part, "setting": setting, "seconds": 1.0}
-        for k, memory in enumerate(transfer.MEMORIES.get(method, ("kept",))):
+        for k, memory in enumerate(transfer.memories(method, n)):
             auc = 0.9 if setting == transfer.SETTINGS[method][1 + k] else 0.8
             row[memory] = {"accuracy": 0.5 + split / 100 + k / 10, "f1": 0.5, "auc": auc}
         return row
@@ -64,7 +64,7 @@ def test_runs_are_resumed_and_made_once(quick, capsys):
     assert len(made) == len(set(made)) == len(runs)
     assert not [row for row in made if row[:2] == ("full", 1968) and row[3] == "validation"]  # taken over from 300
     for method in transfer.METHODS:
-        for k, memory in enumerate(transfer.MEMORIES.get(method, ("kept",))):
+        for k, memory in enumerate(transfer.memories(method, n)):
             for n in transfer.STEPS:
                 found = transfer.by_split(runs, method, n, memory=memory)
                 assert found == pytest.approx({split: 0.5 + split / 100 + k / 10 for split in range(5)})
@@ -139,7 +139,7 @@ def test_the_stored_results_are_of_this_module_and_complete_in_themselves():
     rows = [tuple(run[name] for name in ("method", "n", "split", "part", "setting")) for run in found["runs"]]
     assert len(set(rows)) == len(rows)
     for run in found["runs"]:
-        memories = transfer.MEMORIES.get(run["method"], ("kept",))
+        memories = transfer.memories(run["method"], run["n"])
         for memory in memories:
             one = run[memory]
             assert 0.3 < one["accuracy"] <= 1 and 0.3 < one["auc"] <= 1 and 0 <= one["f1"] <= 1
