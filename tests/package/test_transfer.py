@@ -64,8 +64,8 @@ def test_runs_are_resumed_and_made_once(quick, capsys):
     assert len(made) == len(set(made)) == len(runs)
     assert not [row for row in made if row[:2] == ("full", 1968) and row[3] == "validation"]  # taken over from 300
     for method in transfer.METHODS:
-        for k, memory in enumerate(transfer.memories(method, n)):
-            for n in transfer.STEPS:
+        for n in transfer.STEPS:
+            for k, memory in enumerate(transfer.memories(method, n)):
                 found = transfer.by_split(runs, method, n, memory=memory)
                 assert found == pytest.approx({split: 0.5 + split / 100 + k / 10 for split in range(5)})
     assert "full" in capsys.readouterr().out
@@ -105,10 +105,15 @@ def test_a_run_of_tuning_is_tested_with_both_memories_and_with_eight_views(monke
         return network, x, x_test
 
     monkeypatch.setattr(transfer, "_full", trained)
-    found = transfer.run("full", 1968, 0, "test", 0.1)
+    found = transfer.run("full", 300, 0, "test", 0.1)
+    many = transfer.run("full", 1968, 0, "test", 0.1)
     network = networks[0].eval()
     with torch.no_grad():
         assert found["kept"] == transfer.scores(network(x_test), data.y_test)
+        assert many["kept"] == found["kept"]
+        turned = [torch.rot90(v, k, (-2, -1)) for v in (x_test, x_test.flip(-1)) for k in range(4)]
+        mean = torch.stack([network(view) for view in turned]).mean(dim=0)
+        assert many["views"] == transfer.scores(mean, data.y_test)
         network.train()
         order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
         norm, batches = network[1], order.split(transfer.BATCH)
@@ -117,10 +122,8 @@ def test_a_run_of_tuning_is_tested_with_both_memories_and_with_eight_views(monke
         norm.running_var = torch.stack([flat[i].var(dim=0) for i in batches]).mean(dim=0)
         network.eval()
         assert found["renewed"] == transfer.scores(network(x_test), data.y_test)
-        turned = [torch.rot90(v, k, (-2, -1)) for v in (x_test, x_test.flip(-1)) for k in range(4)]
-        mean = torch.stack([network(view) for view in turned]).mean(dim=0)
-        assert found["views"] == transfer.scores(mean, data.y_test)
-    assert found["kept"] != found["renewed"] != found["views"]
+    assert set(found) == {*["method", "n", "split", "part", "setting", "seconds"], "kept", "renewed"}
+    assert found["renewed"] != found["kept"] != many["views"] and "renewed" not in many
 
 
 def test_a_file_of_another_protocol_is_refused(quick):
