@@ -4,8 +4,8 @@
     python -m unstuck.transfer --run      # computes what is missing; may be stopped at any time and started again
 
 Each run trains on `n` labelled solar cells of one split and is tested on that split's test part. A learning rate (for
-frozen features the penalty) is chosen for each method and each `n` on a validation part of split 0, a fifth of its
-training part; those runs are in the file, too.
+frozen features the penalty) is chosen for each method and each `n` on a validation part, a fifth of the training part
+of one split, or of three where a tuned network sees few labels; those runs are in the file, too.
 
 Networks that are tuned in few steps are tested twice: with BatchNorm's running statistics as training left them
 ("kept"), and with statistics taken anew from the training cells ("renewed"). The learning rate is chosen for each.
@@ -20,6 +20,7 @@ import platform
 import time
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,8 @@ CHOSEN_AT = {("full", 1968): 300}
 RENEWED = {(method, n) for method in ("partly", "full") for n in (30, 100, 300)}
 """Tested with renewed statistics, too. After the 500 steps with 1,968 labels the old ones are 1 % of what is kept."""
 
-VIEWS = {("full", 1968)}
-"""Tested a second time on the mean logits of eight views: the four mirror images, and each turned by 90 degrees."""
+CHOSEN_ON = {(method, n): 3 for method in ("partly", "full") for n in (30, 100)}
+"""On how many splits a setting is chosen, by the mean AUC: one run of these is chance. Of the others: one."""
 
 METHODS = tuple(SETTINGS)
 SPLITS = range(5)
@@ -76,7 +77,7 @@ def load(path: Path = FILE) -> dict[str, Any]:
     """The results: `{"provenance": {...}, "runs": [...]}`. A ValueError where the file is not of this module.
 
     A run: method, n, split, part ("validation" or "test"), setting, the seconds of one core that it took, and under
-    "kept" (also "renewed" and "views", where there are such) what `scores` returns.
+    "kept" (also "renewed", where it was) what `scores` returns.
     """
     if not path.exists():
         return {"provenance": {}, "runs": []}
@@ -95,7 +96,8 @@ def protocol() -> dict[str, Any]:
         "last_frozen": LAST_FROZEN,
         "steps": {str(n): steps for n, steps in STEPS.items()},
         "settings": {name: list(values) for name, values in SETTINGS.items()},
-        "chosen": "on split 0: validation(0.2, seed=0) of its training part, highest AUC, for each memory",
+        "chosen": "validation(0.2, seed=0) of the training part of split 0, highest AUC, for each memory",
+        "chosen_on": {f"{method}, {n}": f"mean of {splits} splits" for (method, n), splits in CHOSEN_ON.items()},
         "chosen_at": {f"{method}, {n}": at for (method, n), at in CHOSEN_AT.items()},
         "memory": "kept: as training left it; renewed: torch's update_bn over the training cells' mirror images",
     }
@@ -109,14 +111,13 @@ def memories(method: str, n: int) -> tuple[str, ...]:
 def chosen(runs: list[dict], method: str, n: int, memory: str = "kept") -> float | None:
     """The setting with the highest AUC on the validation part; None while runs are missing."""
     n = CHOSEN_AT.get((method, n), n)
-    found = {
-        run["setting"]: run[memory]["auc"]
-        for run in runs
-        if (run["method"], run["n"], run["part"]) == (method, n, "validation")
-    }
-    if len(found) < len(SETTINGS[method]):
+    found: dict[float, list[float]] = {setting: [] for setting in SETTINGS[method]}
+    for run in runs:
+        if (run["method"], run["n"], run["part"]) == (method, n, "validation"):
+            found[run["setting"]].append(run[memory]["auc"])
+    if any(len(values) < CHOSEN_ON.get((method, n), 1) for values in found.values()):
         return None
-    return max(found, key=lambda setting: found[setting])
+    return max(found, key=lambda setting: sum(found[setting]) / len(found[setting]))
 
 
 def by_split(
@@ -132,8 +133,9 @@ def missing(runs: list[dict], methods: tuple[str, ...] = METHODS, splits: range 
     """(method, n, split, part, setting) of all runs that are still to be made; None: a setting still to be chosen."""
     done = {(r["method"], r["n"], r["split"], r["part"], r["setting"]) for r in runs}
     for method, n in ((method, n) for n in STEPS for method in methods):
-        for setting in SETTINGS[method]:
-            row = method, CHOSEN_AT.get((method, n), n), 0, "validation", setting
+        at = CHOSEN_AT.get((method, n), n)
+        for split, setting in product(range(CHOSEN_ON.get((method, at), 1)), SETTINGS[method]):
+            row = method, at, split, "validation", setting
             if row not in done:
                 done.add(row)
                 yield row
@@ -161,9 +163,6 @@ def run(method: str, n: int, split: int, part: str, setting: float) -> dict[str,
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(split))  # the file is sorted by type
         update_bn((x[index] for index in order.split(BATCH)), network)
         row["renewed"] = scores(_logits(network, x_test), y)
-    if (method, n) in VIEWS and part == "test":
-        views = [turned for view in mirrored(x_test).chunk(4) for turned in (view, view.transpose(-1, -2))]
-        row["views"] = scores(torch.stack([_logits(network, view) for view in views]).mean(dim=0), y)
     return row
 
 
