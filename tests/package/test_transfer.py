@@ -80,11 +80,11 @@ def test_the_table_holds_the_setting_that_was_chosen():
     ]
     assert transfer.chosen(runs, "full", 1968) == transfer.chosen(runs, "full", 300) == max(lrs)
     assert transfer.chosen(runs, "full", 300, "renewed") == min(lrs)
-    few = [row | {"n": 100, "split": split} for split in range(3) for row in runs]
-    assert transfer.chosen(few, "full", 100) == max(lrs) and transfer.chosen(few[1:], "full", 100) is None
+    few = [row | {"n": 30, "split": split} for split in range(3) for row in runs]
+    assert transfer.chosen(few, "full", 30) == max(lrs) and transfer.chosen(few[1:], "full", 30) is None
     for row in few[-len(lrs) :]:
         row["kept"] = {"auc": -10 * row["setting"]}  # the third split outweighs the others
-    assert transfer.chosen(few, "full", 100) == min(lrs)
+    assert transfer.chosen(few, "full", 30) == min(lrs)
     assert transfer.chosen(runs[1:], "full", 300) is None and transfer.chosen(runs, "full", 100) is None
     assert transfer.by_split(runs, "full", 300) == {}
     for lr in reversed(lrs):
