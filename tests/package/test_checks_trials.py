@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from unstuck.checks import FAULTS, diagnose, first_loss, overfit_tiny, rate_range
 from unstuck.checks.__main__ import main
 from unstuck.clinic.samples import images as halved
+from unstuck.faults import in_words
 from unstuck.models import mlp
 from unstuck.pages import page_in_words
 from unstuck.probes import watch
@@ -163,6 +164,17 @@ def test_silence_says_how_much_could_not_be_judged():
     unjudged = {finding.fault for finding in report.of("inconclusive")}
     assert report.silent and f"{len(unjudged)} could not be judged" in report.headline
     assert re.search(r"give train_step: no step, gradients not zeroed", str(report))
+
+
+@pytest.mark.parametrize("given", [{}, {"optimizer": True}])
+def test_the_counts_of_a_silent_report_add_up_to_all_faults(given):
+    model = Net()
+    given = {name: torch.optim.SGD(model.parameters(), lr=0.1) for name in given}
+    report = diagnose(model, images()["batch"], **given)
+    absent, total, unjudged, passed_over = map(int, re.findall(r"\d+", report.headline))
+    assert total == len(FAULTS) == absent + unjudged + passed_over
+    listed = str(report).replace("-\n      ", "-").replace("\n      ", " ")
+    assert all(in_words(slug) in listed for slug in FAULTS)  # each stands in one of the lists
 
 
 def test_silence_on_a_network_that_does_not_learn_is_no_all_clear():

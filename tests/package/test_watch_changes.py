@@ -98,6 +98,37 @@ def test_a_parameter_that_is_exchanged_before_its_update_costs_the_other_layers_
     assert {entry["where"] for entry in record.meta["failed"]} == {"the update of 'linear2'"}
 
 
+@pytest.mark.parametrize("lr", [None, 0.1])
+def test_a_layer_that_is_exchanged_before_its_update_is_reported_and_does_not_stand_still(lr):
+    """By hand, or under plain descent, whose update is the gradient times the learning rate."""
+    model = network()
+    norm = model.linear1.weight.detach().norm()
+    with watch(model) as record:
+        optimizer = None if lr is None else torch.optim.SGD(model.parameters(), lr)
+        for step in range(2):
+            cross_entropy(model(X), Y).backward()
+            gradient = model.linear1.weight.grad.clone()
+            if step == 1:
+                norm = model.linear1.weight.detach().norm()
+                model.linear2 = nn.Linear(7, 6)
+            if optimizer is None:
+                manual_in_place(model.linear1)
+                manual_in_place(model.linear3)
+            else:
+                optimizer.step()
+                optimizer.zero_grad()
+            if step == 0 and optimizer is None:
+                manual_in_place(model.linear2)
+    assert record.get("update_ratio", "linear2")[0].tolist() == [0]
+    if lr is None:
+        assert values(record, "update_ratio", "linear1")[1] == pytest.approx(
+            float(0.1 * gradient.norm() / norm), rel=1e-4
+        )
+        assert {entry["where"] for entry in record.meta["failed"]} == {"the update of 'linear2'"}
+    else:  # no copy was made beforehand: the step is listed
+        assert record.meta["no_update"] == [1]
+
+
 def test_a_pruned_model_is_recorded_from_the_start():
     model = network()
     prune_weight(model)

@@ -95,13 +95,22 @@ class Report:
         return not self.of("failure", "warning")
 
     @property
+    def passed_over(self) -> list[str]:
+        """Faults of the list with no finding: what the program does not have, or a check that was not reached."""
+        known = {finding.fault for finding in self.findings} | set(self.later)
+        return [slug for slug in FAULTS if slug not in known]
+
+    @property
     def headline(self) -> str:
-        """The verdict in one sentence."""
+        """The verdict in one sentence; if nothing was found, its counts add up to all faults of the list."""
         bad = self.of("failure", "warning")
         if not bad:
-            unjudged = len({f.fault for f in self.of("inconclusive")})
-            more = f", and {unjudged} could not be judged" if unjudged else ""
-            return f"Nothing was found: {len({f.fault for f in self.of('ok')})} faults were looked for{more}."
+            absent = {f.fault for f in self.of("ok")}
+            unjudged = {f.fault for f in self.of("inconclusive")} - absent
+            counts = f"{len(absent)} of {len(FAULTS)} faults were looked for"
+            counts += f", {len(unjudged)} could not be judged" if unjudged else ""
+            counts += f", {len(self.passed_over)} were passed over" if self.passed_over else ""
+            return f"Nothing was found: {counts}."
         first, rest = bad[0], len(bad) - 1
         return f"{first}" + (f" And {rest} more." if rest else "")
 
@@ -116,6 +125,10 @@ class Report:
             ("Looked for and not found", [row for row in found if row[1]]),
             ("To be judged when this is mended", [("", _listed(self.later))] if self.later else []),
             ("Could not be judged", [(why, _listed(slugs)) for why, slugs in asked.items()]),
+            (
+                "Passed over (they do not apply here, or a check was not reached)",
+                [("", _listed(self.passed_over))] if self.passed_over else [],
+            ),
         ]
         return [(heading, rows) for heading, rows in parts if rows]
 

@@ -28,6 +28,7 @@ class Step:
     weights: measure.Tensors = field(default_factory=lambda: measure.Tensors([]))  # the same by layers
     backward: int | None = None  # which backward pass was last seen to go through this step
     borrowed: bool = False  # whether its forward was computed with parameters that are not the model's own
+    gone: set[nn.Module] = field(default_factory=set)  # that held parameters and are no longer part of the model
 
     @property
     def layers(self) -> list[str]:
@@ -38,7 +39,10 @@ class Step:
 
         They are looked up each time: manual loops replace the Parameter itself.
         """
-        return [private.parameter(module, name) for _, module, names in self.groups for name in names]
+        there = ((None if module in self.gone else module, names) for _, module, names in self.groups)
+        return [
+            None if module is None else private.parameter(module, name) for module, names in there for name in names
+        ]
 
     def grouped(self, values: Sequence) -> list[list]:
         """`values`, one for each parameter, by layers."""

@@ -115,6 +115,7 @@ class Watcher:
 
         def before_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
             if self.updates.step is not None:
+                self.attempt("a part that was replaced", self._look_who_is_gone)
                 self.attempt("an update", self.updates.before_step, optimizer, args, kwargs)
 
         self.handles.append(register_module_forward_pre_hook(before))
@@ -213,7 +214,14 @@ class Watcher:
             self.updates.begin(step)
 
     def _close(self, last: bool) -> None:
+        self._look_who_is_gone()
         self.updates.close(last=last)
+
+    def _look_who_is_gone(self) -> None:
+        """Modules that were exchanged since the forward of the open step: their old parameters stand still."""
+        step = self.updates.step
+        if step is not None and not self.structure.holds():
+            step.gone = {module for _, module, _ in step.groups} - set(self.model.modules())
 
     def _activation(self, step: Step, name: str, module: nn.Module, output: Any) -> None:
         """Reduce one output to its numbers."""
