@@ -4,8 +4,11 @@
     python -m unstuck.transfer --run      # computes what is missing; may be stopped at any time and started again
 
 Each run trains on `n` labelled solar cells of one split and is tested on that split's test part. A learning rate (for
-frozen features the penalty) is chosen for each method and each `n` on a validation part of split 0, a fifth of its
-training part; those runs are in the file, too.
+frozen features the penalty) is chosen for each method and each `n` on a validation part, a fifth of the training part
+of one split, or of three where a tuned network sees few labels; those runs are in the file, too.
+
+Networks that are tuned in few steps are tested twice: with BatchNorm's running statistics as training left them
+("kept"), and with statistics taken anew from the training cells ("renewed"). The learning rate is chosen for each.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import platform
 import time
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from unstuck.data import Split, solar_cells
@@ -49,14 +54,20 @@ SMALL = (1, 8, 16, 32, 64)
 
 SETTINGS: dict[str, tuple[float, ...]] = {
     "frozen": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
-    "partly": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "full": (3e-4, 1e-3, 3e-3, 1e-2),
+    "partly": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "full": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
     "scratch": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 """What is chosen from: penalties for "frozen", Adam's learning rates for the others."""
 
-CHOSEN_AT = {"full": 300}
-"""Where the runs are costly, the number of labels at which the setting of all is chosen."""
+CHOSEN_AT = {("full", 1968): 300}
+"""Where the runs are costly: the number of labels from which the setting is taken over."""
+
+RENEWED = {(method, n) for method in ("partly", "full") for n in (30, 100, 300)}
+"""Tested with renewed statistics, too. After the 500 steps with 1,968 labels the old ones are 1 % of what is kept."""
+
+CHOSEN_ON = {("partly", 30): 3, ("partly", 100): 3, ("full", 30): 3}
+"""On how many splits a setting is chosen, by the mean AUC: where labels are few, one run is chance. Else on one."""
 
 METHODS = tuple(SETTINGS)
 SPLITS = range(5)
@@ -65,8 +76,8 @@ SPLITS = range(5)
 def load(path: Path = FILE) -> dict[str, Any]:
     """The results: `{"provenance": {...}, "runs": [...]}`. A ValueError where the file is not of this module.
 
-    A run: method, n, split, part ("validation" or "test"), setting, accuracy, f1 of the defective and auc from 0 to
-    1, and the seconds of one core that it took.
+    A run: method, n, split, part ("validation" or "test"), setting, the seconds of one core that it took, and under
+    "kept" (also "renewed", where it was) what `scores` returns.
     """
     if not path.exists():
         return {"provenance": {}, "runs": []}
@@ -85,50 +96,50 @@ def protocol() -> dict[str, Any]:
         "last_frozen": LAST_FROZEN,
         "steps": {str(n): steps for n, steps in STEPS.items()},
         "settings": {name: list(values) for name, values in SETTINGS.items()},
-        "chosen": "on split 0: validation(0.2, seed=0) of its training part, highest AUC",
-        "chosen_at": CHOSEN_AT,
+        "chosen": "validation(0.2, seed=0) of the training part of split 0, highest AUC, for each memory",
+        "chosen_on": {f"{method}, {n}": f"mean of {splits} splits" for (method, n), splits in CHOSEN_ON.items()},
+        "chosen_at": {f"{method}, {n}": at for (method, n), at in CHOSEN_AT.items()},
+        "memory": "kept: as training left it; renewed: torch's update_bn over the training cells' mirror images",
     }
 
 
-def chosen(runs: list[dict], method: str, n: int) -> float | None:
+def memories(method: str, n: int) -> tuple[str, ...]:
+    """BatchNorm's running statistics with which a network is tested: "kept", and perhaps "renewed"."""
+    return ("kept", "renewed") if (method, n) in RENEWED else ("kept",)
+
+
+def chosen(runs: list[dict], method: str, n: int, memory: str = "kept") -> float | None:
     """The setting with the highest AUC on the validation part; None while runs are missing."""
-    n = CHOSEN_AT.get(method, n)
-    found = {
-        run["setting"]: run["auc"]
-        for run in runs
-        if (run["method"], run["n"], run["part"]) == (method, n, "validation")
-    }
-    if len(found) < len(SETTINGS[method]):
+    n = CHOSEN_AT.get((method, n), n)
+    found: dict[float, list[float]] = {setting: [] for setting in SETTINGS[method]}
+    for run in runs:
+        if (run["method"], run["n"], run["part"]) == (method, n, "validation"):
+            found[run["setting"]].append(run[memory]["auc"])
+    if any(len(values) < CHOSEN_ON.get((method, n), 1) for values in found.values()):
         return None
-    return max(found, key=lambda setting: found[setting])
+    return max(found, key=lambda setting: sum(found[setting]) / len(found[setting]))
 
 
-def table(runs: list[dict], quantity: str = "accuracy") -> dict[str, dict[int, np.ndarray]]:
-    """`{method: {n: values}}` on the test parts; values (S,) in the order of the splits that are there.
-
-    With the setting that was chosen, where all from which it is chosen are there.
-    """
-    found: dict[str, dict[int, np.ndarray]] = {}
-    for method in METHODS:
-        for n in STEPS:
-            row = method, n, "test", chosen(runs, method, n)
-            of = {r["split"]: r[quantity] for r in runs if (r["method"], r["n"], r["part"], r["setting"]) == row}
-            if of:
-                found.setdefault(method, {})[n] = np.array([of[split] for split in sorted(of)])
-    return found
+def by_split(
+    runs: list[dict], method: str, n: int, quantity: str = "accuracy", memory: str = "kept"
+) -> dict[int, float]:
+    """`{split: value from 0 to 1}` on the test parts, with the setting that was chosen; empty while that is open."""
+    row = method, n, "test", chosen(runs, method, n, memory)
+    found = {r["split"]: r[memory][quantity] for r in runs if (r["method"], r["n"], r["part"], r["setting"]) == row}
+    return {split: found[split] for split in sorted(found)}
 
 
 def missing(runs: list[dict], methods: tuple[str, ...] = METHODS, splits: range = SPLITS) -> Iterator[tuple]:
     """(method, n, split, part, setting) of all runs that are still to be made; None: a setting still to be chosen."""
     done = {(r["method"], r["n"], r["split"], r["part"], r["setting"]) for r in runs}
-    for method in methods:
-        for n in STEPS:
-            for setting in SETTINGS[method]:
-                row = method, CHOSEN_AT.get(method, n), 0, "validation", setting
-                if row not in done:
-                    done.add(row)
-                    yield row
-            best = chosen(runs, method, n)
+    for method, n in ((method, n) for n in STEPS for method in methods):
+        at = CHOSEN_AT.get((method, n), n)
+        for split, setting in product(range(CHOSEN_ON.get((method, at), 1)), SETTINGS[method]):
+            row = method, at, split, "validation", setting
+            if row not in done:
+                done.add(row)
+                yield row
+        for best in dict.fromkeys(chosen(runs, method, n, memory) for memory in memories(method, n)):
             for split in splits:
                 if best is None or (method, n, split, "test", best) not in done:
                     yield method, n, split, "test", best
@@ -142,11 +153,17 @@ def run(method: str, n: int, split: int, part: str, setting: float) -> dict[str,
     if n < len(data.x_train):
         data = data.subset(n, seed=split)
     began = time.process_time()
-    logits = {"frozen": _frozen, "partly": _partly, "full": _full, "scratch": _scratch}[method](
-        data, n, split, setting
-    )
-    row = {"method": method, "n": n, "split": split, "part": part, "setting": setting}
-    return row | scores(logits, test_part(data)[1]) | {"seconds": round(time.process_time() - began, 1)}
+    train = {"frozen": _frozen, "partly": _partly, "full": _full, "scratch": _scratch}[method]
+    network, x, x_test = train(data, n, split, setting)
+    row: dict[str, Any] = {"method": method, "n": n, "split": split, "part": part, "setting": setting}
+    row["seconds"] = round(time.process_time() - began, 1)
+    y = test_part(data)[1]
+    row["kept"] = scores(_logits(network, x_test), y)
+    if "renewed" in memories(method, n):
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(split))  # the file is sorted by type
+        update_bn((x[index] for index in order.split(BATCH)), network)
+        row["renewed"] = scores(_logits(network, x_test), y)
+    return row
 
 
 def scores(logits: Tensor, y: Tensor) -> dict[str, float]:
@@ -205,38 +222,42 @@ def _tensors(data: Split) -> tuple[Tensor, Tensor, Tensor]:
     return x, y, x_test
 
 
-def _frozen(data: Split, n: int, seed: int, penalty: float) -> Tensor:
+Trained = tuple[nn.Module, Tensor, Tensor]
+"""A network, what it was trained on, and what it is to be tested on."""
+
+
+def _frozen(data: Split, n: int, seed: int, penalty: float) -> Trained:
     x, y, x_test = _of(data, "flatten")
-    with torch.no_grad():
-        return linear_classifier(x, y, penalty=penalty)(x_test)
+    return linear_classifier(x, y, penalty=penalty), x, x_test
 
 
-def _partly(data: Split, n: int, seed: int, lr: float) -> Tensor:
+def _partly(data: Split, n: int, seed: int, lr: float) -> Trained:
     x, y, x_test = _of(data, LAST_FROZEN)
     torch.manual_seed(seed)
     network = efficientnet_lite0()
     upper = network[list(dict(network.named_children())).index(LAST_FROZEN) + 1 :]
-    return _trained(upper, x, y, x_test, lr, STEPS[n], seed)
+    return _trained(upper, x, y, lr, STEPS[n], seed), x, x_test
 
 
-def _full(data: Split, n: int, seed: int, lr: float) -> Tensor:
+def _full(data: Split, n: int, seed: int, lr: float) -> Trained:
     torch.manual_seed(seed)
     network = efficientnet_lite0()
     x, y, x_test = _tensors(data)
-    return _trained(network, mirrored(x), y.repeat(4), x_test, lr, STEPS[n], seed)
+    x = mirrored(x)
+    return _trained(network, x, y.repeat(4), lr, STEPS[n], seed), x, x_test
 
 
-def _scratch(data: Split, n: int, seed: int, lr: float) -> Tensor:
+def _scratch(data: Split, n: int, seed: int, lr: float) -> Trained:
     torch.manual_seed(seed)
     network = small_cnn(SMALL, 2, norm="batch")
     x, y, x_test = _tensors(data)
     mean, std = x.mean(), x.std()
-    steps = CHEAPER * STEPS[n]
-    return _trained(network, (mirrored(x) - mean) / std, y.repeat(4), (x_test - mean) / std, lr, steps, seed)
+    x = (mirrored(x) - mean) / std
+    return _trained(network, x, y.repeat(4), lr, CHEAPER * STEPS[n], seed), x, (x_test - mean) / std
 
 
-def _trained(network: nn.Module, x: Tensor, y: Tensor, x_test: Tensor, lr: float, steps: int, seed: int) -> Tensor:
-    """Logits of the test part (N, 2) after training."""
+def _trained(network: nn.Module, x: Tensor, y: Tensor, lr: float, steps: int, seed: int) -> nn.Module:
+    """The same network, after training; in training mode."""
     network.train()
     x = x.contiguous(memory_format=torch.channels_last)
     for parameter in network.parameters():  # as those of the trained network lie, which is faster
@@ -252,8 +273,14 @@ def _trained(network: nn.Module, x: Tensor, y: Tensor, x_test: Tensor, lr: float
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    with in_mode(network, training=False), torch.no_grad():
-        return torch.cat([network(part) for part in x_test.split(BATCH)])
+    return network
+
+
+@torch.no_grad()
+def _logits(network: nn.Module, x: Tensor) -> Tensor:
+    """(N, 2), in evaluation mode."""
+    with in_mode(network, training=False):
+        return torch.cat([network(part) for part in x.split(BATCH)])
 
 
 def _save(path: Path, runs: list[dict]) -> None:
@@ -287,13 +314,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{len(left)} runs left: {method}, {n} labels, split {split}, {part}, {setting:g}", flush=True)
         runs.append(run(method, n, split, part, setting))
         _save(options.file, runs)
-    for method, by_n in table(runs).items():
-        for n, values in by_n.items():
-            auc = table(runs, "auc")[method][n].mean()
-            print(
-                f"{method:8} {n:5} labels: {100 * values.mean():.1f} % on {len(values)} splits, AUC {auc:.3f},"
-                f" setting {chosen(runs, method, n):g}"
-            )
+    for method, n in ((method, n) for method in METHODS for n in STEPS):
+        for memory in memories(method, n):
+            values = {name: list(by_split(runs, method, n, name, memory).values()) for name in ("accuracy", "auc")}
+            if values["auc"]:
+                print(
+                    f"{method:8} {memory:8}{n:5} labels: {100 * np.mean(values['accuracy']):.1f} %"
+                    f" on {len(values['auc'])} splits, AUC {np.mean(values['auc']):.3f},"
+                    f" setting {chosen(runs, method, n, memory):g}"
+                )
     return 0
 
 
