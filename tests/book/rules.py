@@ -131,6 +131,15 @@ def plain_python(nb) -> Iterator[str]:
             yield f"cell {number}: steers the notebook check by a comment; use a tag"
 
 
+def tables_shown(nb) -> Iterator[str]:
+    """A notebook displays what stands last in a cell: a table before other lines is lost without a word."""
+    for number, tree in trees(nb):
+        for statement in tree.body[:-1]:
+            shown = calls_of(statement, "display")
+            if isinstance(statement, ast.Expr) and calls_of(statement, "table") and not shown:
+                yield f"cell {number}: its table is not the last line, so it is not shown; use display(...)"
+
+
 def imports_in_set_up(nb) -> Iterator[str]:
     set_up = None
     for number, tree in trees(nb):
@@ -402,6 +411,7 @@ RULES = (
     executed,
     clean_outputs,
     plain_python,
+    tables_shown,
     imports_in_set_up,
     set_up_folded,
     no_global_state,
