@@ -300,7 +300,7 @@ _LAYERS = {
         "Nothing that one sees.",
         "a bias stands directly before a normalisation, which subtracts it again",
         "leave it out: bias=False",
-        "07b_two_networks",
+        "07_batchnorm",
     ),
     "dropout_mode": Fault(
         "The same input gives a different output each time, in evaluation too.",

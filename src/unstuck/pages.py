@@ -16,6 +16,7 @@ PAGES = MappingProxyType(
         "05d_units": ("5d", "Which scaling do my features and my targets need?"),
         "06_initialisation": ("6", "Why does the signal vanish at layer 8?"),
         "06b_edge": ("6b", "How deep can a well-scaled network be?"),
+        "07_batchnorm": ("7", "What exactly does BatchNorm compute?"),
         "07b_two_networks": ("7b", "Why is it fine in training and wrong when evaluated?"),
         "11_debugging": ("11", "It does not learn: where do I start?"),
         "11b_learning_rate": ("11b", "How do I find the learning rate?"),
