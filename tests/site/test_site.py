@@ -32,6 +32,7 @@ def test_phone(page, base, open_page):
     visit = open_page(f"{base}/{page}", width=375)
     assert visit.overflow() == []
     assert visit.cut_figures() == []
+    assert visit.cut_formulas() == []
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
@@ -55,7 +56,8 @@ BROKEN = """<!doctype html><html lang="en"><head><title>Broken</title></head><bo
 <div style="width:800px">wide</div><span class="math">\\(x\\)</span>
 <article><div style="width:50px;overflow:auto">
 <figure><img style="width:99px" src="local.png" alt="wide"></figure></div>
-<div class="cell_input"><pre style="width:50px;overflow:auto">a_long_line = 1</pre></div></article>
+<div class="cell_input"><pre style="width:50px;overflow:auto">a_long_line = 1</pre></div>
+<mjx-container display="true" style="display:block;width:9px;overflow:auto">a&nbsp;=&nbsp;b</mjx-container></article>
 <script>console.error("something is wrong"); missing();</script>
 <script type="application/vnd.jupyter.widget-view+json">{"model_id": "one"}</script><p></p></body></html>"""
 
@@ -69,6 +71,7 @@ def test_the_checks_can_fail(tmp_path, open_page):
     assert len(visit.unrendered()) == 2
     assert visit.overflow()
     assert visit.cut_figures() == ["cut: wide"]
+    assert visit.cut_formulas() == ["cut: a\xa0=\xa0b"]
     assert visit.clipped() == ["clipped: a_long_line = 1"]
     assert any(violation.startswith("image-alt") for violation in visit.axe_violations())
 

@@ -35,6 +35,10 @@ CUT_FIGURES = """() => [...document.querySelectorAll('article figure > img')].fi
   }
 }).map(image => 'cut: ' + image.alt)"""
 
+CUT_FORMULAS = """() => [...document.querySelectorAll('article mjx-container[display="true"]')]
+  .filter(formula => formula.scrollWidth > formula.clientWidth + 1)
+  .map(formula => 'cut: ' + formula.textContent.trim())"""
+
 CONTRAST = """() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
   const luminance = colour => {
@@ -81,12 +85,16 @@ class Visit:
         """Mathematics and widgets that are not there."""
         return self.page.evaluate(MATHEMATICS) + self.page.evaluate(WIDGETS)
 
-    def clipped(self) -> list[str]:
-        """The longest line of each code cell that is wider than its box; folded ones are opened first."""
+    def open_folds(self) -> None:
+        """Open all that is folded."""
         self.page.evaluate("document.querySelectorAll('article details').forEach(fold => { fold.open = true })")
         self.page.evaluate(
             "document.querySelectorAll('.toggle-hidden').forEach(fold => fold.classList.remove('toggle-hidden'))"
         )
+
+    def clipped(self) -> list[str]:
+        """The longest line of each code cell that is wider than its box; folded ones are opened first."""
+        self.open_folds()
         return self.page.evaluate(CLIPPED)
 
     def overflow(self) -> list[str]:
@@ -98,6 +106,11 @@ class Visit:
     def cut_figures(self) -> list[str]:
         """Figures wider than a box that hides or scrolls what does not fit."""
         return self.page.evaluate(CUT_FIGURES)
+
+    def cut_formulas(self) -> list[str]:
+        """Display formulas that scroll sideways in their box; folded ones are opened first."""
+        self.open_folds()
+        return self.page.evaluate(CUT_FORMULAS)
 
     def luminances(self) -> tuple[float, float]:
         """Relative luminance (WCAG) of the body's background and of its text."""
