@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -67,11 +68,13 @@ class Claim:
         return self._measured(3)
 
     def _measured(self, digits: int) -> str:
-        mean = number(self.mean, digits)
-        if self.interval is not None:
-            low, high = (number(end, digits - 1) for end in self.interval)
-            return f"{mean}, {INTERVAL} {low} to {high} (mean of {self.n})"
-        return mean if self.std is None else f"{plus_minus(self.mean, self.std, digits)} (mean of {self.n})"
+        if self.std is None:
+            return number(self.mean, digits)
+        if self.interval is None:
+            return f"{plus_minus(self.mean, self.std, digits)} (mean of {self.n})"
+        half = (self.interval[1] - self.interval[0]) / 2
+        mean, _, low, high = _alike(self.mean, half, *self.interval, digits=digits)
+        return f"{mean}, {INTERVAL} {low} to {high} (mean of {self.n})"
 
     def _lines(self) -> list[tuple[str, str]]:
         """What stands below the statement: a word and a value a line."""
@@ -111,13 +114,33 @@ def number(value: float | str, digits: int = 3) -> str:
 
 
 def plus_minus(mean: float, std: float, digits: int = 3) -> str:
-    """Mean and standard deviation, "0.530 ± 0.014"; a deviation below the mean's last digit is "± 0.00"."""
-    std = real("std", std, finite=False)
-    shown = number(real("mean", mean, finite=False), digits)
-    decimals = shown.partition(".")[2]
-    if decimals and "e" not in shown and std < 0.5 * 10.0 ** -len(decimals):
-        return f"{shown} ± {0:.{len(decimals)}f}"
-    return f"{shown} ± {number(std, 2)}"
+    """Mean and standard deviation, "0.530 ± 0.014", to the same decimal place, where both stop being known."""
+    mean, std = real("mean", mean, finite=False), real("std", std, finite=False)
+    return " ± ".join(_alike(mean, std, digits=whole("digits", digits)))
+
+
+def _alike(mean: float, spread: float, *others: float, digits: int = 3) -> list[str]:
+    """These numbers as shown, all to the decimal place where mean and spread stop.
+
+    That is where the mean has `digits` significant figures or the spread one fewer, whichever comes first: of
+    0.1943 ± 5.61 nothing is known beyond 0.2 ± 5.6, and of 92.84 ± 0.0021 we say 92.8 ± 0.0.
+    """
+    values = [mean, spread, *others]
+    if not all(map(math.isfinite, values)):
+        return [number(value, digits) for value in values]
+    if all(value == int(value) and math.fabs(value) < 10**6 for value in values):
+        return [f"{int(value):,}" for value in values]
+    stops = [_exponent(x, n) - n + 1 for x, n in ((mean, digits), (spread, max(1, digits - 1))) if x]
+    power = _exponent(max(math.fabs(mean), math.fabs(spread)), digits)
+    power = 0 if -3 <= power < 6 else power
+    places = max(0, power - max(stops))
+    end = f"e{power}" if power else ""
+    return [f"{Decimal(value).scaleb(-power):z,.{places}f}{end}" for value in values]
+
+
+def _exponent(value: float, digits: int) -> int:
+    """The power of ten of the first significant figure, after rounding to `digits`: 0.9996 is 1.00."""
+    return int(f"{value:.{digits - 1}e}".split("e")[1])
 
 
 def claim(

@@ -187,12 +187,12 @@ def test_a_claim_without_a_measurement_is_no_call():
         (
             {"measured": [1.0, 2.0], "expected": 4, "rel": 0.1},
             'The claim "The loss falls." does not hold: required is 4 ± 0.40, '
-            "but we measured 1.50000 ± 0.71 (mean of 2).",
+            "but we measured 1.50000 ± 0.70711 (mean of 2).",
         ),
         (
             {"measured": [0.1, -0.1, 0.0], "within": 0.2},
             'The claim "The loss falls." does not hold: required is a 95 % interval within ±0.2, '
-            "but we measured 0, 95 % interval -0.24841 to 0.24841 (mean of 3).",
+            "but we measured 0.00000, 95 % interval -0.24841 to 0.24841 (mean of 3).",
         ),
     ],
 )
@@ -229,7 +229,7 @@ def test_what_was_not_given_is_not_shown_nor_what_was_required():
 
 def test_an_interval_is_shown_with_its_mean():
     held = claim(TEXT, measured=[0.010, 0.011, 0.0125], within=0.02)
-    assert shown_lines(held)[1] == "we measured 0.0112, 95 % interval 0.0080 to 0.014 (mean of 3)"
+    assert shown_lines(held)[1] == "we measured 0.0112, 95 % interval 0.0080 to 0.0143 (mean of 3)"
     assert held.required == "a 95 % interval within ±0.02"
 
 
@@ -368,11 +368,26 @@ def test_fields_make_the_claim_again(required):
     [
         (2.302675, 4e-6, "2.30 ± 0.00"),
         (2.30, 0.0049, "2.30 ± 0.00"),
-        (2.30, 0.0051, "2.30 ± 0.0051"),
-        (1.44e-5, 1.6e-6, "1.44e-5 ± 1.6e-6"),
-        (52, 0.3, "52 ± 0.30"),
-        (1234.5, 0.1, "1,234 ± 0.10"),
+        (2.30, 0.0051, "2.30 ± 0.01"),
+        (0.1943, 5.61, "0.2 ± 5.6"),
+        (-0.01, 5.61, "0.0 ± 5.6"),
+        (92.84, 0.82, "92.8 ± 0.8"),
+        (58.02, 23.4, "58 ± 23"),
+        (99.96, 0.9, "100 ± 1"),
+        (-56_315, 5_649.3, "-56,315 ± 5,649"),
+        (1.44e-5, 1.6e-6, "1.44e-5 ± 0.16e-5"),
+        (1e-12, 3.0, "0.0 ± 3.0"),
+        (5e-324, 0.0, "4.94e-324 ± 0.00e-324"),
+        (52, 0.3, "52.0 ± 0.3"),
+        (10, 0, "10 ± 0"),
+        (1234.5, 0.1, "1,234 ± 0"),
+        (math.nan, 1.0, "nan ± 1"),
     ],
 )
-def test_a_deviation_below_the_last_digit_is_zero_there(mean, std, shown):
+def test_mean_and_deviation_end_at_the_same_decimal_place(mean, std, shown):
     assert plus_minus(mean, std) == shown
+
+
+def test_an_interval_ends_where_its_mean_ends():
+    shown = claim("No difference.", measured=[-5.2, 0.1943, 5.7], within=20).measured
+    assert shown == "0, 95 % interval -13 to 14 (mean of 3)"

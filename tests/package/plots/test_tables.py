@@ -86,7 +86,7 @@ def test_several_seeds_are_their_mean_and_standard_deviation():
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
-        ([1.5, np.nan, 2.5, np.nan, 3.5], "2.50 ± 1, 2 of 5 NaN"),
+        ([1.5, np.nan, 2.5, np.nan, 3.5], "2.5 ± 1.0, 2 of 5 NaN"),
         ([1.5, np.nan], "1.50 1 of 2 NaN"),
         ([np.nan, np.nan], "2 of 2 NaN"),
         ([1.5, np.inf], "1.50 1 of 2 not finite"),
