@@ -35,6 +35,15 @@ def test_phone(page, base, open_page):
     assert visit.cut_formulas() == []
 
 
+@pytest.mark.parametrize(("width", "lines"), [(375, 4), (1280, 1)])
+def test_from_symptom_to_cure_a_phone_shows_one_cell_below_the_other(width, lines, base, open_page):
+    visit = open_page(f"{base}/book/01_stuck.html", width=width)
+    tops = "[...document.querySelectorAll('.symptom-to-cure tbody tr')].map(row => new Set("
+    tops += "[...row.cells].map(cell => Math.round(cell.getBoundingClientRect().top))).size)"
+    found = visit.page.evaluate(tops)
+    assert found and set(found) == {lines}
+
+
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_colours_and_accessibility(mode, page, base, open_page):
     visit = open_page(f"{base}/{page}", mode=mode)
