@@ -1,4 +1,4 @@
-"""Sphinx extension: marks the tables "symptom, probe, cause, cure", which on a phone stand one cell below the other."""
+"""Sphinx extension: marks the tables "symptom, probe, cause, cure"; on a phone their cells stand below each other."""
 
 from __future__ import annotations
 
