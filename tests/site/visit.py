@@ -26,7 +26,7 @@ CLIPPED = """() => [...document.querySelectorAll('article .cell_input pre')]
   .filter(code => code.scrollWidth > code.clientWidth + 1)
   .map(code => 'clipped: ' + code.textContent.split('\\n').reduce((a, b) => a.length < b.length ? b : a))"""
 
-CUT_FIGURES = """() => [...document.querySelectorAll('article figure > img')].filter(image => {
+CUT_FIGURES = """() => [...document.querySelectorAll('article :is(figure, .cell_output) img')].filter(image => {
   const own = image.getBoundingClientRect();
   for (let box = image.parentElement; box; box = box.parentElement) {
     const edge = box.getBoundingClientRect();
