@@ -78,6 +78,8 @@ def test_without_a_guess_the_answer_is_folded_and_a_link_leads_to_the_question(s
     question(page).get_by_role("button").click()  # with nothing chosen
     expect(question(page).get_by_role("group")).to_be_enabled()
     expect(closing(page)).not_to_contain_text(CHOICES[2], use_inner_text=True)
+    # the question is not asked a second time: it stands above
+    expect(closing(page)).not_to_contain_text("What is your diagnosis?", use_inner_text=True)
     closing(page).get_by_role("link", name="Make a guess").press("Enter")
     expect(page.get_by_role("radio").first).to_be_focused()
     summary = closing(page).locator("summary")
@@ -85,6 +87,7 @@ def test_without_a_guess_the_answer_is_folded_and_a_link_leads_to_the_question(s
     page.keyboard.press("Enter")
     expect(closing(page).get_by_text("A layer loses a factor of 10.")).to_be_visible()
     expect(closing(page).get_by_text(CHOICES[2])).to_be_visible()
+    expect(closing(page).get_by_text("What is your diagnosis?")).to_be_visible()
     assert page.heard == []
 
 

@@ -51,6 +51,18 @@ def test_a_wide_table_scrolls_in_its_own_box(shown):
     visit.page.wait_for_function("document.querySelector('.unstuck-table-box').scrollLeft > 0")
 
 
+def test_the_caption_of_a_wide_table_stays_in_sight(shown):
+    told = "A caption that is longer than a phone is wide, and that would be cut if it were as wide as its table."
+    rows = [{f"column number {n}": f"{n} of a dozen" for n in range(12)}]
+    box = shown(plots.table(rows, caption=told)).page.locator(".unstuck-table-box")
+    for scrolled in (0, 200):
+        box.evaluate("(box, left) => (box.scrollLeft = left)", scrolled)
+        caption, frame = box.locator("caption").bounding_box(), box.bounding_box()
+        assert frame["x"] - 1 <= caption["x"] <= frame["x"] + 1
+        assert caption["width"] <= frame["width"] + 1
+        assert box.locator("caption").evaluate("node => node.scrollWidth <= node.clientWidth")
+
+
 @pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1280])
 def test_it_can_be_read_by_everyone(shown, mode, width):

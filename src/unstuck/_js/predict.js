@@ -189,16 +189,17 @@ function makeTrack({ scale, answer }, guess) {
 
 function close(spec, el) {
   const { key, question, choices, answer, shown, why } = spec;
-  const kind = make("span", { class: "unstuck-predict-kind" }, "What was measured");
-  const heading = make("p", { class: "unstuck-predict-question" }, kind, ...marked(question));
+  const kind = make("p", {}, make("strong", { class: "unstuck-predict-kind" }, "What was measured"));
   const body = make("div");
-  el.append(make("div", { class: "unstuck-predict", role: "group", "aria-label": `What was measured: ${question}` }, heading, body));
+  el.append(make("div", { class: "unstuck-predict", role: "group", "aria-label": `What was measured: ${question}` }, kind, body));
 
   const pair = (term, text) => make("div", {}, make("dt", {}, term), make("dd", {}, ...marked(text)));
+  const asked = () => make("p", { class: "unstuck-predict-question" }, ...marked(question));
   const reason = () => make("p", {}, ...marked(why));
   return () => {
     const guess = spec.recalled();
     if (guess === null) {
+      // Short: the question stands above, and the reader has not answered it.
       const link = make("a", { href: `#${key}` }, "Make a guess");
       link.addEventListener("click", (event) => {
         const form = document.getElementById(key);
@@ -207,7 +208,8 @@ function close(spec, el) {
         form.scrollIntoView({ block: "center" });
         form.querySelector("input").focus({ preventScroll: true });
       });
-      const folded = make("details", {}, make("summary", {}, "Show it without a guess"), make("p", {}, strong(shown)), reason());
+      const answered = [asked(), make("p", {}, strong(shown)), reason()];
+      const folded = make("details", {}, make("summary", {}, "Show it without a guess"), ...answered);
       const unread = make("p", { class: "unstuck-predict-unread" }, "You have not guessed yet. ", link, " first.");
       body.replaceChildren(unread, folded);
       return;
@@ -216,7 +218,7 @@ function close(spec, el) {
     const right = choices.length > 0 && guess === answer ? sentence("", "You were right.") : [];
     const reasoned = reason();
     reasoned.prepend(...right);
-    body.replaceChildren(both, ...(choices.length ? [] : [makeTrack(spec, guess)]), reasoned);
+    body.replaceChildren(asked(), both, ...(choices.length ? [] : [makeTrack(spec, guess)]), reasoned);
   };
 }
 
