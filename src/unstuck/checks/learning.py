@@ -20,9 +20,10 @@ LEFT = 0.5
 """What may be left of the loss at chance after hundreds of steps on ten examples; healthy networks leave less than a
 tenth."""
 
-RISEN, GAP = 1.5, 0.25
-"""Validation loss over its lowest, and training accuracy above that of validation. Every network that goes through
-few examples again and again gets some way there."""
+RISEN, APART, GAP = 1.5, 0.3, 0.25
+"""Validation loss above that of training, as a multiple of what it was at its lowest, and as a share of the whole fall
+of the training loss; training accuracy above that of validation. Every network that goes through few examples again
+and again gets some way there. Differences alone count: a density's negative logarithm has no least value of 0."""
 
 
 def train(
@@ -96,8 +97,11 @@ def overfitting(program: Program, own: Trial) -> list[Finding]:
     if len(curve) < 3:
         return [found(slug, "inconclusive", "the trial gave no validation loss")]
     lowest, last, trained = min(curve), curve[-1], own.end
-    text = f"validation loss {number(lowest)} at best, {number(last)} at the end; training loss {number(trained)}"
-    bad = last > RISEN * lowest and trained < 0.3 * last and own.gone() > 0.5
+    text = f"validation loss {number(lowest)} at best, {number(last)} at the end; training loss {number(own.before)}"
+    text += f" at first, {number(trained)} at the end"
+    fall = own.start - trained
+    learned = fall > 0.5 * abs(own.start) and fall > 3 * own.noise
+    bad = learned and last - trained > max(RISEN * (lowest - trained), APART * fall)
     if bad and program.task.kind in ("classes", "binary"):
         pairs = program.validation[0], program.batches[0]
         there, here = (
@@ -105,4 +109,5 @@ def overfitting(program: Program, own: Trial) -> list[Finding]:
         )
         text += f"; accuracy {number(there)} there, {number(here)} in training"
         bad = here - there > GAP
-    return [judged(slug, bad, f"{text}; a rise to {RISEN:g} times the lowest is no noise")]
+    text += f"; {RISEN:g} times as far above it as at best, and {100 * APART:.0f} % of its fall, is no noise"
+    return [judged(slug, bad, text)]

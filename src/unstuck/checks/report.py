@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -51,10 +51,12 @@ class Finding:
         return said[self.verdict]
 
 
-def found(fault: str, verdict: str, evidence: str, layer: str = "") -> Finding:
-    """A finding, with what the table says of its fault."""
+def found(fault: str, verdict: str, evidence: str, layer: str = "", **instead: str) -> Finding:
+    """A finding, with what the table says of its fault; `instead` of that another symptom, cause or cure, where the
+    evidence allows to say more."""
     row = FAULTS[fault]
-    return Finding(fault, cast(Verdict, verdict), row.symptom, layer, evidence, row.cause, row.cure, row.page)
+    made = Finding(fault, cast(Verdict, verdict), row.symptom, layer, evidence, row.cause, row.cure, row.page)
+    return replace(made, **instead)
 
 
 def judged(fault: str, bad: bool, evidence: str, layer: str = "") -> Finding:
