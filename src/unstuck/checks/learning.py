@@ -21,9 +21,9 @@ LEFT = 0.5
 tenth."""
 
 RISEN, APART, GAP = 1.5, 0.3, 0.25
-"""Validation loss above that of training, as a multiple of what it was at its lowest, and as a share of the whole fall
-of the training loss; training accuracy above that of validation. Every network that goes through few examples again
-and again gets some way there. Differences alone count: a density's negative logarithm has no least value of 0."""
+"""Validation loss above that of training, as a multiple of what it was at its lowest, and as a share of the whole
+fall of the training loss; training accuracy above that of validation. Every network that goes through few examples
+again and again gets some way there. Differences alone count: the negative logarithm of a density may be below 0."""
 
 
 def train(
@@ -66,24 +66,25 @@ def judge_overfit(program: Program, loss: Loss | None, steps: int) -> list[Findi
         return [found(slug, "inconclusive", "Adam needs more than half precision")]
     if program.task.kind == "unknown" and loss is None:
         return [missing(slug, "loss_fn")]
-    chance = _chance(program.at(part_of(program.batches[0], slice(TINY))))
-    if not math.isfinite(chance) or chance <= 0:
+    chance, least = _ends(program.at(part_of(program.batches[0], slice(TINY))))
+    if not math.isfinite(chance) or chance <= least:
         return [found(slug, "inconclusive", "the loss of knowing nothing is not known")]
-    lowest, taken, lr = overfit(program, TINY, 2 * steps, 0.1 * chance)
+    lowest, taken, lr = overfit(program, TINY, 2 * steps, least + 0.1 * (chance - least))
     text = f"{TINY} examples: loss {number(lowest)} after {taken} steps of Adam at {lr:g}, {number(chance)} is"
-    return [judged(slug, lowest > LEFT * chance, f"{text} that of chance; at most half of it may be left")]
+    text += f" that of chance{f', {number(least)} the least' if least else ''}; at most half of it may be left"
+    return [judged(slug, lowest > least + LEFT * (chance - least), text)]
 
 
-def _chance(program: Program) -> float:
-    """The loss of a network that knows nothing."""
+def _ends(program: Program) -> tuple[float, float]:
+    """The loss of a network that knows nothing, and of one that knows all."""
     loss, task, y = loss_of(program), program.task, program.y
     if loss is not None:
-        return loss.chance
+        return loss.chance, loss.least
     if program.given_loss is not None:
-        return math.nan
+        return math.nan, 0.0
     out = task.pick(task.output)
     of_numbers = task.kind == "numbers" and y.numel() == out.numel()
-    return float(task.loss(y.float().mean(0).expand_as(y).reshape(out.shape) if of_numbers else 0 * out, y))
+    return float(task.loss(y.float().mean(0).expand_as(y).reshape(out.shape) if of_numbers else 0 * out, y)), 0.0
 
 
 def overfitting(program: Program, own: Trial) -> list[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -55,8 +55,8 @@ def found(fault: str, verdict: str, evidence: str, layer: str = "", **instead: s
     """A finding, with what the table says of its fault; `instead` of that another symptom, cause or cure, where the
     evidence allows to say more."""
     row = FAULTS[fault]
-    made = Finding(fault, cast(Verdict, verdict), row.symptom, layer, evidence, row.cause, row.cure, row.page)
-    return replace(made, **instead)
+    said = {"symptom": row.symptom, "cause": row.cause, "cure": row.cure} | instead
+    return Finding(fault, cast(Verdict, verdict), layer=layer, evidence=evidence, page=row.page, **said)
 
 
 def judged(fault: str, bad: bool, evidence: str, layer: str = "") -> Finding:
