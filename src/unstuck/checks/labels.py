@@ -132,10 +132,11 @@ def renamed(guesses: Tensor, truth: Tensor) -> float:
     """What guesses tell of the truth under other names: 1 is all, 0 no more than the largest class.
 
     For classes: the share that is right where each guess means the class that is commonest with it; for numbers: -r.
-    (That they are not independent says less: labels at random are a function of the inputs too, once learned by heart.)
+    That they are not independent says less: neighbours with random labels still are neighbours.
     """
     if truth.is_floating_point():
         return -above_chance(guesses, truth) / math.sqrt(len(truth))
+    truth = truth.clamp(min=0)
     right = sum(int(torch.bincount(truth[guesses == guess]).max()) for guess in guesses.unique()) / len(truth)
     base = int(torch.bincount(truth).max()) / len(truth)
     return (right - base) / (1 - base) if base < 1 else 0.0

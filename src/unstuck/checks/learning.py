@@ -110,5 +110,6 @@ def overfitting(program: Program, own: Trial) -> list[Finding]:
         )
         text += f"; accuracy {number(there)} there, {number(here)} in training"
         bad = here - there > GAP
-    text += f"; {RISEN:g} times as far above it as at best, and {100 * APART:.0f} % of its fall, is no noise"
+    text += f"; at the end validation is {number(last - trained)} above training, at best {number(lowest - trained)}:"
+    text += f" more than {RISEN:g} times that and {100 * APART:.0f} % of the fall is no noise"
     return [judged(slug, bad, text)]

@@ -66,7 +66,7 @@ def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Fin
             text += f": its least value is {number(best)} instead of 0" if best > 1e-3 else ""
             result.append(found(BEFORE[end], "failure", text))
         if kind == "softmax":
-            result += _no_shares(program, loss)
+            result += [*_no_shares(program, loss), *_copied(program, loss)]
     elif kind == "probabilities" and end not in ("softmax", "sigmoid"):
         out = task.pick(seen.output).detach()
         span = f"outputs go from {number(float(out.min()))} to {number(float(out.max()))}, and end in: {end}"
@@ -180,6 +180,41 @@ def _no_shares(program: Program, loss: Loss) -> list[Finding]:
     text += f"; the targets are 0 and 1, and up to {int(sums.max())} of them are 1 for one example"
     cure = "several labels may hold for one example: apply a sigmoid to each output, as BCEWithLogitsLoss does"
     return [found("loss_unfit", "failure", text, cure=cure)]
+
+
+def _copied(program: Program, loss: Loss) -> list[Finding]:
+    """Targets that a model of sequences is handed as inputs: it sees the token that it is to name, and none after it.
+
+    A model that looks ahead may be an autoencoder, and one whose outputs do not see their own token shifts them
+    itself, as a loss may do.
+    """
+    x, y, task = program.x, program.y, program.task
+    alike = (
+        isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] > 1 and not x.is_floating_point() and torch.equal(x, y)
+    )
+    right = task.right(y, FAR) if alike and task.kind == "classes" else None
+    if right is None or not loss.at(right) < 0.1 * loss.chance:
+        return []
+    other = x.clone()
+    other[:, -1] = x[:, -1].roll(1, 0)
+    made = []
+    for given in (x, other):
+        model = program.bare().eval()
+        program.seeded()
+        with torch.no_grad():
+            made.append(task.pick(program.output(model, given)).movedim(task.axis, -1))
+    moved = (made[0] - made[1]).abs() > 1e-5 * made[0].abs().max()
+    if bool(moved[:, :-1].any()) or not bool(moved[:, -1].any()):
+        return []
+    text = "the targets equal the inputs at every place, no output depends on later tokens, and each does on its own"
+    return [
+        found(
+            *("loss_unfit", "failure", text),
+            symptom="The loss falls to nearly nothing, and what the network writes repeats one token.",
+            cause="the targets are the inputs themselves, not the tokens that follow",
+            cure="shift them by one: tokens[:, :-1] are the inputs, tokens[:, 1:] the targets",
+        )
+    ]
 
 
 def _class_numbers(program: Program) -> list[Finding]:
