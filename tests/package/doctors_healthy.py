@@ -160,6 +160,118 @@ def log_of_probabilities(p, y):
     return F.nll_loss(torch.log(p + 1e-9), y)
 
 
+class Density(nn.Module):
+    """A mean and a spread for each input."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.mean, self.log_std = nn.Linear(5, 32), nn.Linear(32, 1), nn.Linear(32, 1)
+
+    def forward(self, x):
+        a = torch.tanh(self.inner(x))
+        return self.mean(a), self.log_std(a)
+
+
+def density_loss(output, y):
+    """May be below 0: a density may be above 1."""
+    mean, log_std = output
+    return (log_std + ((y - mean) / log_std.exp()) ** 2 / 2).mean()
+
+
+def narrow_density():
+    data = {"batch": list(zip(*(part.split(30) for part in line()["batch"][0]), strict=True))}
+    return program(Density(), data | {"validation": line()["validation"]}, density_loss, lr=1e-2)
+
+
+def soft(data, change):
+    """The same data with shares of the classes as targets."""
+    return {"batch": [(x, change(F.one_hot(y, 10).float())) for x, y in data["batch"]], "validation": None}
+
+
+def mixed(y):
+    """As the targets of mixed examples are."""
+    return 0.7 * y + 0.3 * y.roll(1, 0)
+
+
+def smoothed(y):
+    return 0.9 * y + 0.01
+
+
+def softened(y):
+    """As of a teacher at a high temperature: the least cross-entropy is not much below that of chance."""
+    return (3 * y).softmax(1)
+
+
+def divergence(out, y):
+    return F.kl_div(F.log_softmax(out, 1), y, reduction="batchmean")
+
+
+def counts(last, loss):
+    draw = torch.Generator().manual_seed(0)
+    (x, y), held = line()["batch"][0], line()["validation"]
+    data = {
+        "batch": [(x, torch.poisson((0.5 * y + 1.5).exp(), generator=draw))],
+        "validation": (held[0], torch.poisson((0.5 * held[1] + 1.5).exp(), generator=draw)),
+    }
+    return program(nn.Sequential(nn.Linear(5, 32), nn.Tanh(), nn.Linear(32, 1), last), data, loss, lr=1e-2)
+
+
+def successes(out, y):
+    """Of 20 draws."""
+    return -torch.distributions.Binomial(20, logits=out).log_prob(y.clamp(max=20)).mean()
+
+
+class Twins(nn.Module):
+    """Two views of an example, in one space."""
+
+    def __init__(self, size=8):
+        super().__init__()
+        self.f = nn.Sequential(nn.Linear(196, 48), nn.GELU(), nn.Linear(48, size))
+
+    def forward(self, x):
+        return torch.cat([F.normalize(self.f(x + 0.1 * torch.randn_like(x)), dim=1) for _ in range(2)], 1)
+
+
+def nearest_twin(output, y):
+    a, b = output.chunk(2, 1)
+    return F.cross_entropy(a @ b.T / 0.2, y)
+
+
+def contrastive():
+    data = {"batch": [(x.flatten(1), torch.arange(50)) for x, _ in images()["batch"]], "validation": None}
+    return program(Twins(), data, nearest_twin)
+
+
+def border_ignored():
+    """Masks in which places without a class have the number 255."""
+
+    def mask(x):
+        y = (x[:, 0] > 0).long()
+        y[:, 0] = 255
+        return y
+
+    data = {"batch": [(x, mask(x)) for x, _ in images()["batch"]], "validation": None}
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    return program(model, data, nn.CrossEntropyLoss(ignore_index=255))
+
+
+def words_of_a_text():
+    """Counts of words, described by a softmax over all words: the targets are the inputs."""
+    draw = torch.Generator().manual_seed(0)
+    topics = torch.randn(4, 30, generator=draw).mul(2).softmax(1)
+    x = torch.stack([torch.bincount(row, minlength=30) for row in topics.repeat(50, 1).multinomial(15, True)]).float()
+    data = {"batch": [(x, x)], "validation": None}
+    model = nn.Sequential(nn.Linear(30, 4), nn.Tanh(), nn.Linear(4, 30))
+    return program(model, data, lambda o, y: F.cross_entropy(o, y) / 15)
+
+
+def labels_not_used():
+    """A loss that needs no labels is handed zeros."""
+    data = {"batch": [(x, torch.zeros(len(x), 1)) for x, _ in images()["batch"]], "validation": None}
+    model = mlp((196, 32, 1), "tanh")
+    return program(model, data, lambda o, y: (o.mean() - 1) ** 2 + (o.std() - 1) ** 2, lr=1e-2)
+
+
 HEALTHY = {
     "perceptron": lambda: program(mlp((196, 64, 64, 10)), images()),
     "descent": lambda: program(initialise(mlp((196, 100, 100, 10)), "he"), images(), optimizer=sgd(0.1)),
@@ -209,4 +321,16 @@ HEALTHY = {
     "no more than a batch": lambda: {"model": Net(), "batch": images()["batch"][0]},
     "generator": generator,
     "evaluated": evaluated,
+    "density": narrow_density,
+    "mixed examples": lambda: program(mlp((196, 48, 10)), soft(images(), mixed)),
+    "smoothed by hand": lambda: program(mlp((196, 48, 10), "tanh"), soft(images(), smoothed)),
+    "a teacher's answers": lambda: program(mlp((196, 48, 10)), soft(images(), softened)),
+    "divergence": lambda: program(mlp((196, 48, 10)), soft(images(), smoothed), divergence),
+    "counts": lambda: counts(nn.Softplus(), nn.PoissonNLLLoss(log_input=False)),
+    "logarithms of counts": lambda: counts(nn.Identity(), nn.PoissonNLLLoss()),
+    "successes": lambda: counts(nn.Identity(), successes),
+    "contrastive": contrastive,
+    "border ignored": border_ignored,
+    "words of a text": words_of_a_text,
+    "labels not used": labels_not_used,
 }

@@ -214,6 +214,60 @@ def one_in_fifty(sick):
     return program(Net(d=5, k=2), {"batch": [(x[order], y[order])], "validation": None}, lr=1e-3)
 
 
+@pair("labels_imbalanced")
+def all_of_one_class(sick):
+    data = images()
+    data["batch"] = [(x, y * 0 + 4 if sick else y) for x, y in data["batch"]]
+    return program(small_cnn((1, 8, 16)), data | {"validation": None})
+
+
+@pair("labels_imbalanced")
+def shares_cast_to_whole_numbers(sick):
+    x, y = line(n=250)["batch"][0]
+    x, y = torch.cat([x, x.flip(0)]), torch.cat([y, y.flip(0)]).sigmoid()
+    y = y.long().float() if sick else y
+    data = {"batch": list(zip(x.split(30), y.split(30), strict=True)), "validation": None}
+    return program(mlp((5, 32, 1), "tanh"), data, nn.MSELoss())
+
+
+@pair("labels_imbalanced")
+def one_class_after_the_other(sick):
+    x, y = digits()
+    order = torch.argsort(y, stable=True) if sick else torch.arange(len(y))
+    pairs = list(zip(x[order].split(20), y[order].split(20), strict=True))
+    return program(mlp((196, 48, 10), norm="layer"), {"batch": pairs, "validation": None})
+
+
+@pair("labels_imbalanced")
+def rare_class_weighted_down(sick):
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(400, 5, generator=draw), (torch.arange(400) < 24).long()
+    x[:24] += 1.2
+    order = torch.randperm(400, generator=draw)
+    weight = torch.tensor([1.0, 0.05] if sick else [0.05, 1.0])
+    return program(
+        mlp((5, 24, 2), "tanh"),
+        {"batch": [(x[order], y[order])], "validation": None},
+        nn.CrossEntropyLoss(weight=weight),
+        lr=1e-2,
+    )
+
+
+@pair("labels_shuffled")
+def other_numbers_in_the_validation(sick):
+    data = images(n=300)
+    x, y = data["validation"]
+    data["validation"] = (x, (y + 3) % 10 if sick else y)
+    return program(Net(), data)
+
+
+@pair("labels_out_of_range")
+def mask_in_grey_levels(sick):
+    data = {"batch": [(x, (x[:, 0] > 0).long() * (255 if sick else 1)) for x, _ in images()["batch"]]}
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    return program(model, data | {"validation": None})
+
+
 # --- output and loss ---
 
 
@@ -317,6 +371,45 @@ def distance_to_class_numbers(sick):
 def log_forgotten(sick):
     last = nn.Softmax(dim=1) if sick else nn.LogSoftmax(dim=1)
     return program(Net(last), images(), nn.NLLLoss())
+
+
+@pair("loss_unfit")
+def several_labels_in_one_softmax(sick):
+    def several(y):
+        return torch.stack([y % 2 == 0, y > 4, y % 3 == 0, y < 8], 1).float()
+
+    data = images()
+    data["batch"] = [(x, several(y)) for x, y in data["batch"]]
+    loss = nn.CrossEntropyLoss() if sick else nn.BCEWithLogitsLoss()
+    return program(mlp((196, 48, 4), "tanh"), data | {"validation": None}, loss)
+
+
+@pair("loss_unfit")
+def divergence_of_probabilities(sick):
+    def divergence(out, y):
+        return F.kl_div(F.softmax(out, 1) if sick else F.log_softmax(out, 1), y, reduction="batchmean")
+
+    data = images()
+    data["batch"] = [(x, (4.0 * F.one_hot(y, 10)).softmax(1)) for x, y in data["batch"]]
+    return program(mlp((196, 48, 10)), data | {"validation": None}, divergence)
+
+
+@pair("loss_unfit")
+def not_shifted(sick):
+    class Writer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.lstm = nn.Embedding(20, 24), nn.LSTM(24, 24, batch_first=True)
+            self.head = nn.Linear(24, 20)
+
+        def forward(self, x):
+            return self.head(self.lstm(self.embedding(x))[0]).transpose(1, 2)
+
+    draw = torch.Generator().manual_seed(0)
+    start, pace = (torch.randint(n, (80, 1), generator=draw) for n in (20, 3))
+    x = (start + torch.arange(11) * (pace + 1)) % 20
+    data = {"batch": [(x[:, :-1], x[:, :-1] if sick else x[:, 1:])], "validation": None}
+    return program(Writer(), data, lr=1e-2)
 
 
 @pair("loss_summed")

@@ -50,6 +50,12 @@ class Loss:
         self.random = torch.randn(out.shape, generator=draw).to(out.device, out.dtype)
         self.error: Exception | None = None
 
+    @cached_property
+    def squashed(self) -> Tensor:
+        """Outputs that no loss refuses: from 0 to 1, and of several classes with the sum 1."""
+        several = self.random.ndim > 1 and self.random.shape[self.task.axis] > 1
+        return self.random.softmax(self.task.axis) if several else self.random.sigmoid()
+
     def at(self, out: Tensor, y: Tensor | None = None) -> float:
         """The loss at an output; NaN where it refuses it."""
         try:
@@ -87,9 +93,11 @@ class Loss:
                 return "distance"
             if several and self.bounded is not None:
                 return "softmax"
-        inside = self.at(torch.softmax(r, axis) if several else torch.sigmoid(r))
+        inside = self.at(self.squashed)
         if math.isfinite(inside) and (not math.isfinite(here) or not math.isfinite(self.at(2 * r))):
-            return "probabilities"
+            shares = several and (self.task.kind == "classes" or self.task.shares(self.y))
+            # the likelihood of a count or a width takes logarithms too, of numbers that may be above 1
+            return "probabilities" if shares or not math.isfinite(self.at(torch.full_like(r, 2.0))) else "unknown"
         return "unknown"
 
     @cached_property
@@ -123,10 +131,23 @@ class Loss:
             return self.at(torch.full_like(self.random, -math.log(self.task.classes)))
         if self.kind == "probabilities":
             return self.at(torch.full_like(self.random, 1 / self.task.classes if self.task.classes > 1 else 0.5))
-        if self.task.kind == "numbers" and self.y.is_floating_point() and self.y.numel() == self.random.numel():
+        numbers = self.task.kind == "numbers" and self.kind not in ("softmax", "sigmoid")
+        if numbers and self.y.is_floating_point() and self.y.numel() == self.random.numel():
             y = self.y.to(self.random.dtype).reshape(self.random.shape)
             return self.at(y.mean(0, keepdim=True).expand_as(y))
         return self.at(torch.zeros_like(self.random))
+
+    @cached_property
+    def least(self) -> float:
+        """The loss of outputs that meet the labels: 0, or of soft labels in a cross-entropy their entropy."""
+        if self.task.kind != "numbers" or self.y.shape != self.random.shape:
+            return 0.0
+        y = self.y.to(self.random.dtype)
+        if self.kind == "softmax" and self.task.shares(y):
+            return max(0.0, self.at(y.clamp(min=1e-9).log()))
+        if self.kind == "sigmoid" and bool(((y >= 0) & (y <= 1)).all()):
+            return max(0.0, self.at(torch.logit(y, 1e-6)))
+        return 0.0
 
     @cached_property
     def summed(self) -> bool | None:

@@ -1,19 +1,16 @@
-"""What is wrong with the data: inputs and labels as they are handed over, before any model sees them."""
+"""What is wrong with the inputs as they are handed over, before any model sees them."""
 
 from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from unstuck import parts
 from unstuck.checks.batches import pooled
-from unstuck.checks.behaviour import Loss
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program
-from unstuck.checks.report import Finding, found, judged, missing
-from unstuck.checks.task import IGNORED
+from unstuck.checks.report import Finding, found, judged
 from unstuck.claims import number
 
 LARGE, SMALL = 10.0, 0.02
@@ -33,9 +30,6 @@ condition number (LeCun et al. 1991). Photographs in [0, 1] have about 2, Iris i
 MOVED = 3.0
 """Validation inputs three standard deviations away from those of training, or three times as wide, are other
 inputs."""
-
-IMBALANCED = 0.9
-"""A share of one class at which naming it always has an error below that of many trained networks."""
 
 
 def look_at_inputs(program: Program) -> list[Finding]:
@@ -118,74 +112,3 @@ def look_at_validation(program: Program) -> list[Finding]:
     text = f"training inputs have mean {number(mean)} and standard deviation {number(std)}, those of the validation"
     text += f" {number(other_mean)} and {number(other_std)}: they are not scaled by the same numbers"
     return [found("inputs_not_scaled", "failure", text)]
-
-
-def look_at_labels(program: Program, loss: Loss | None) -> list[Finding]:
-    """Labels that are no classes of the network, have another shape than its outputs, or are nearly all the same."""
-    task, y = program.task, program.labels
-    if y is None or (task.kind == "unknown" and loss is None):
-        return [missing("labels_out_of_range", "labels as tensors")]
-    result = [*_range(program, y, loss), *_shape(program, loss)]
-    labels = task.indices(y) if task.kind == "classes" else y.long() if task.kind == "binary" else None
-    if labels is not None and labels.ndim == 1 and len(labels) >= 30:
-        counts = torch.bincount(labels[(labels >= 0) & (labels < max(2, task.classes))])
-        share = float(counts.max() / counts.sum()) if counts.sum() else 0.0
-        if share <= IMBALANCED:
-            text = f"the largest class has {100 * share:.0f} % of the labels"
-            result.append(found("labels_imbalanced", "ok", text))
-    return result
-
-
-def _range(program: Program, y: Tensor, loss: Loss | None) -> list[Finding]:
-    task, slug, kind = program.task, "labels_out_of_range", "unknown" if loss is None else loss.kind
-    if task.kind == "classes" and not y.is_floating_point():
-        index, out = task.indices(y), task.pick(task.output)
-        bad = bool(((index != IGNORED) & ((index < 0) | (index >= task.classes))).any())
-        text = f"labels go from {int(index.min())} to {int(index.max())}, and the network has {task.classes} outputs"
-        result = [judged(slug, bad, f"{text}: 0 to {task.classes - 1} are allowed")]
-        column = program.y.ndim == out.ndim > 1 and program.y.shape[1] == 1 < out.shape[1]
-        if column and loss is not None and not math.isfinite(loss.at(loss.random)):
-            text = f"labels have shape {tuple(program.y.shape)} beside outputs {tuple(out.shape)}: {loss.error}"
-            result.append(found("labels_wrong_shape", "failure", text))
-        return result
-    if kind in ("sigmoid", "probabilities") or task.kind == "binary":
-        low, high = float(y.min()), float(y.max())
-        several = bool((y == y.round()).all()) and low >= 0 and len(y.unique()) > 2
-        bad = kind in ("sigmoid", "probabilities") and (low < 0 or high > 1) and not several
-        text = f"labels go from {number(low)} to {number(high)}, and a loss for two classes expects 0 to 1"
-        return [judged(slug, bad, text)]
-    return []
-
-
-def _shape(program: Program, loss: Loss | None) -> list[Finding]:
-    """Whether the loss spreads labels over outputs of another shape."""
-    out, y, name = program.task.pick(program.task.output), program.y, "labels_wrong_shape"
-    if loss is None:
-        return [missing(name, "loss_fn")]
-    if out.shape == y.shape:
-        return [found(name, "ok", "outputs and labels have the same shape")]
-    if not isinstance(y, Tensor) or len(y) < 2:
-        return []
-    shapes = f"outputs have shape {tuple(out.shape)}, labels {tuple(y.shape)}"
-    if out.numel() == y.numel() and program.task.kind != "classes":
-        base = loss.random if loss.kind != "probabilities" else loss.random.sigmoid()
-        here, reshaped = loss.at(base), loss.at(base, y.reshape(out.shape))
-        if not math.isfinite(here):
-            text = f"{shapes}, and the loss refuses them: {loss.error}"
-            return [found(name, "failure", text)] if math.isfinite(reshaped) else []
-        if not math.isclose(here, reshaped, rel_tol=1e-4) and math.isfinite(reshaped):
-            text = f"{shapes}: the loss is {number(here)}, and {number(reshaped)} with labels of the outputs' shape"
-            return [found(name, "failure", f"{text}, so it compares each output with every label")]
-        return [found(name, "ok", f"{shapes}, and the loss fits them together")]
-    spreads = y.is_floating_point() and _broadcast(out.shape, y.shape) and loss.kind in ("distance", "unknown")
-    if spreads and math.isfinite(loss.at(loss.random)):
-        return [found(name, "failure", f"{shapes}: the loss spreads one over the other")]
-    return []
-
-
-def _broadcast(a: torch.Size, b: torch.Size) -> bool:
-    """Whether two shapes, which differ, are broadcast to one."""
-    try:
-        return len(torch.broadcast_shapes(a, b)) > 0
-    except RuntimeError:
-        return False

@@ -22,6 +22,7 @@ from unstuck.checks import (
     optimiser,
     output,
     start,
+    targets,
     training,
     wiring,
 )
@@ -124,7 +125,7 @@ class Examination:
         if not self._runs():
             return
         loss = self._loss()
-        self.attempt(data.look_at_labels, program, loss)
+        self.attempt(targets.look_at_labels, program, loss)
         if self.failed("labels_out_of_range", "labels_wrong_shape") and not self._loss_works():
             return
         broken = self.attempt(numbers.judge, program)
@@ -204,6 +205,8 @@ class Examination:
             self.notes.append(f"The training step fails in the trial: {error}")
             return
         self.curve = own.losses
+        if self.failed("labels_imbalanced"):  # seen before any training: a trial on such labels shows nothing else
+            return
         self.attempt(training.judge, program, self.seen, loss, own, steps)
         self.attempt(optimiser.settings, program, own)
         self.attempt(optimiser.clipping, program, own)
@@ -214,7 +217,7 @@ class Examination:
             self.attempt(data.look_at_scale, program, self.seen, True)
             self.attempt(start.look_at_signal, program, self.seen, True, True)
         self.attempt(layers.drift, program, own)
-        self.attempt(labels.imbalance, program, own)
+        self.attempt(labels.imbalance, program, loss, own)
         self.attempt(learning.overfitting, program, own)
         others = {f.fault for f in self.findings if f.verdict == "failure"} - {"overfitting", "labels_imbalanced"}
         if others:

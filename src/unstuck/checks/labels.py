@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unstuck.checks.batches import Batch, pooled
-from unstuck.checks.data import IMBALANCED
+from unstuck.checks.behaviour import FAR, Loss
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.learning import RATES, train
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, judged, missing
+from unstuck.checks.targets import IMBALANCED
 from unstuck.checks.training import Trial, affordable
 from unstuck.claims import number
 
@@ -26,7 +27,18 @@ FEWEST = 50
 """Held-out examples below which a network that has learned something may look like chance."""
 
 
-def imbalance(program: Program, own: Trial) -> list[Finding]:
+OTHER_NAMES = "the labels of the validation data mean something else than those of training: the classes are numbered"
+OTHER_NAMES += " differently, or a sign is turned"
+SAME_NAMES = "make the mapping from names to numbers once, from the training data, and use it for the validation too"
+
+RENAMED = 0.5
+"""Of what is to be known of the held-out labels: more than half is told, under other names."""
+
+UPSIDE_DOWN = 0.5
+"""Weights of a loss: of a rare class over that of the largest one, below which they make the rarity worse."""
+
+
+def imbalance(program: Program, loss: Loss | None, own: Trial) -> list[Finding]:
     """Nearly all labels are of one class, and the trial's network finds the others in less than half of the cases."""
     slug, task = "labels_imbalanced", program.task
     y = program.labels
@@ -48,7 +60,32 @@ def imbalance(program: Program, own: Trial) -> list[Finding]:
         total += int(rare.sum())
     recall = right / max(total, 1)
     text = f"{100 * share:.1f} % of the labels are {largest}; after the trial {100 * recall:.0f} % of the others"
-    return [judged(slug, recall < 0.5, f"{text} are told from it, at least half ought to be")]
+    text += " are told from it, at least half ought to be"
+    rare = int(counts.topk(2).indices[1])
+    weight = _weight(loss, rare, largest) if loss is not None else 1.0
+    if recall < 0.5 and weight < UPSIDE_DOWN:
+        text += f"; an error on one of them costs {number(weight, 2)} times as much as on one of class {largest}"
+        cause = "nearly all labels are of one class, and the loss weights the others down"
+        cure = "turn the weights of the loss round: they belong to the rare classes (as pos_weight, n_0 / n_1)"
+        return [found(slug, "failure", text, cause=cause, cure=cure)]
+    return [judged(slug, recall < 0.5, text)]
+
+
+def _weight(loss: Loss, rare: int, largest: int) -> float:
+    """What a sure error on an example of a rare class costs, over that on one of the largest; 1: not known."""
+    y = loss.y.contiguous().clone()
+    if y.numel() != len(y) or len(y) < 2:
+        return 1.0
+    y.fill_(largest).view(-1)[: len(y) // 2] = rare
+    right, axis = loss.task.right(y, FAR), loss.task.axis
+    if right is None:
+        return 1.0
+    wrong = right.roll(1, axis) if loss.task.kind == "classes" else -right
+    half, best = len(y) // 2, loss.at(right, y)
+    costs = [loss.at(torch.cat([w[:half], r[half:]]), y) - best for w, r in ((wrong, right), (right, wrong))]
+    counts = half, len(y) - half
+    there, here = (cost / count for cost, count in zip(costs, counts, strict=True))
+    return there / here if math.isfinite(there) and math.isfinite(here) and here > 0 else 1.0
 
 
 def shuffled(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
@@ -59,12 +96,14 @@ def shuffled(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
     if isinstance(data, str):
         return [missing(slug, "validation", data)]
     (x, y), (held_x, held_y), target = data
-    tried, best = [], 0.0
-    guesses: list[tuple[str, Callable]] = [("nearest neighbours", _neighbours), ("a linear model", _linear)]
+    tried, best, turned = [], 0.0, False
+    guessing: list[tuple[str, Callable]] = [("nearest neighbours", _neighbours), ("a linear model", _linear)]
     if program.validation:  # otherwise it has seen what is held out
-        guesses.append(("the network of the trial", lambda *_: answers(program, own.model, held_x)))
-    for name, guess in guesses:
-        z = above_chance(guess(x, target(y), held_x), target(held_y))
+        guessing.append(("the network of the trial", lambda *_: answers(program, own.model, held_x)))
+    for name, guess in guessing:
+        guesses = guess(x, target(y), held_x)
+        z = above_chance(guesses, target(held_y))
+        turned |= bool(program.validation) and renamed(guesses, target(held_y)) > RENAMED
         tried.append(f"{name} {number(z, 2)}")
         best = max(best, z)
         if z > SIGNIFICANT:
@@ -83,7 +122,24 @@ def shuffled(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
     # per example: what was learned by heart ought to hold to a quarter for others
     faint = z / math.sqrt(len(held_y)) < 0.25 * learned / math.sqrt(len(y))
     bad = z < SIGNIFICANT and learned > 2 * SIGNIFICANT and faint
+    if bad and turned:
+        text += "; and yet most guesses are right if the classes get other names, or the numbers the other sign"
+        return [found(slug, "failure", text, cause=OTHER_NAMES, cure=SAME_NAMES)]
     return [found(slug, "failure" if bad else "inconclusive" if z < SIGNIFICANT else "ok", text)]
+
+
+def renamed(guesses: Tensor, truth: Tensor) -> float:
+    """What guesses tell of the truth under other names: 1 is all, 0 no more than the largest class.
+
+    For classes: the share that is right where each guess means the class that is commonest with it; for numbers: -r.
+    That they are not independent says less: neighbours with random labels still are neighbours.
+    """
+    if truth.is_floating_point():
+        return -above_chance(guesses, truth) / math.sqrt(len(truth))
+    truth = truth.clamp(min=0)
+    right = sum(int(torch.bincount(truth[guesses == guess]).max()) for guess in guesses.unique()) / len(truth)
+    base = int(torch.bincount(truth).max()) / len(truth)
+    return (right - base) / (1 - base) if base < 1 else 0.0
 
 
 def held_out(program: Program) -> tuple[Batch, Batch, Callable] | str:

@@ -20,9 +20,10 @@ LEFT = 0.5
 """What may be left of the loss at chance after hundreds of steps on ten examples; healthy networks leave less than a
 tenth."""
 
-RISEN, GAP = 1.5, 0.25
-"""Validation loss over its lowest, and training accuracy above that of validation. Every network that goes through
-few examples again and again gets some way there."""
+RISEN, APART, GAP = 1.5, 0.3, 0.25
+"""Validation loss above that of training, as a multiple of what it was at its lowest, and as a share of the whole
+fall of the training loss; training accuracy above that of validation. Every network that goes through few examples
+again and again gets some way there. Differences alone count: the negative logarithm of a density may be below 0."""
 
 
 def train(
@@ -65,24 +66,25 @@ def judge_overfit(program: Program, loss: Loss | None, steps: int) -> list[Findi
         return [found(slug, "inconclusive", "Adam needs more than half precision")]
     if program.task.kind == "unknown" and loss is None:
         return [missing(slug, "loss_fn")]
-    chance = _chance(program.at(part_of(program.batches[0], slice(TINY))))
-    if not math.isfinite(chance) or chance <= 0:
+    chance, least = _ends(program.at(part_of(program.batches[0], slice(TINY))))
+    if not math.isfinite(chance) or chance <= least:
         return [found(slug, "inconclusive", "the loss of knowing nothing is not known")]
-    lowest, taken, lr = overfit(program, TINY, 2 * steps, 0.1 * chance)
+    lowest, taken, lr = overfit(program, TINY, 2 * steps, least + 0.1 * (chance - least))
     text = f"{TINY} examples: loss {number(lowest)} after {taken} steps of Adam at {lr:g}, {number(chance)} is"
-    return [judged(slug, lowest > LEFT * chance, f"{text} that of chance; at most half of it may be left")]
+    text += f" that of chance{f', {number(least)} the least' if least else ''}; at most half of it may be left"
+    return [judged(slug, lowest > least + LEFT * (chance - least), text)]
 
 
-def _chance(program: Program) -> float:
-    """The loss of a network that knows nothing."""
+def _ends(program: Program) -> tuple[float, float]:
+    """The loss of a network that knows nothing, and of one that knows all."""
     loss, task, y = loss_of(program), program.task, program.y
     if loss is not None:
-        return loss.chance
+        return loss.chance, loss.least
     if program.given_loss is not None:
-        return math.nan
+        return math.nan, 0.0
     out = task.pick(task.output)
     of_numbers = task.kind == "numbers" and y.numel() == out.numel()
-    return float(task.loss(y.float().mean(0).expand_as(y).reshape(out.shape) if of_numbers else 0 * out, y))
+    return float(task.loss(y.float().mean(0).expand_as(y).reshape(out.shape) if of_numbers else 0 * out, y)), 0.0
 
 
 def overfitting(program: Program, own: Trial) -> list[Finding]:
@@ -96,8 +98,11 @@ def overfitting(program: Program, own: Trial) -> list[Finding]:
     if len(curve) < 3:
         return [found(slug, "inconclusive", "the trial gave no validation loss")]
     lowest, last, trained = min(curve), curve[-1], own.end
-    text = f"validation loss {number(lowest)} at best, {number(last)} at the end; training loss {number(trained)}"
-    bad = last > RISEN * lowest and trained < 0.3 * last and own.gone() > 0.5
+    text = f"validation loss {number(lowest)} at best, {number(last)} at the end; training loss {number(own.before)}"
+    text += f" at first, {number(trained)} at the end"
+    fall = own.start - trained
+    learned = fall > 0.5 * abs(own.start) and fall > 3 * own.noise
+    bad = learned and last - trained > max(RISEN * (lowest - trained), APART * fall)
     if bad and program.task.kind in ("classes", "binary"):
         pairs = program.validation[0], program.batches[0]
         there, here = (
@@ -105,4 +110,6 @@ def overfitting(program: Program, own: Trial) -> list[Finding]:
         )
         text += f"; accuracy {number(there)} there, {number(here)} in training"
         bad = here - there > GAP
-    return [judged(slug, bad, f"{text}; a rise to {RISEN:g} times the lowest is no noise")]
+    text += f"; at the end validation is {number(last - trained)} above training, at best {number(lowest - trained)}:"
+    text += f" more than {RISEN:g} times that and {100 * APART:.0f} % of the fall is no noise"
+    return [judged(slug, bad, text)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from unstuck.checks.behaviour import FAR, Ending, Loss, step_loss
 from unstuck.checks.first_pass import FirstPass
@@ -64,9 +65,8 @@ def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Fin
             best = _best(loss, end)
             text += f": its least value is {number(best)} instead of 0" if best > 1e-3 else ""
             result.append(found(BEFORE[end], "failure", text))
-        if kind == "softmax" and task.kind == "numbers":
-            text = "the loss applies a softmax over the outputs, and the targets are no probabilities"
-            result.append(found("loss_unfit", "failure", text))
+        if kind == "softmax":
+            result += [*_no_shares(program, loss), *_copied(program, loss)]
     elif kind == "probabilities" and end not in ("softmax", "sigmoid"):
         out = task.pick(seen.output).detach()
         span = f"outputs go from {number(float(out.min()))} to {number(float(out.max()))}, and end in: {end}"
@@ -111,9 +111,18 @@ def _single(program: Program, loss: Loss, end: Ending) -> Finding | None:
             return found("single_output", "failure", text)
         text = "the loss is exactly 0 whatever the output: it is one for several outputs"
         return found("loss_unfit", "failure", text)
-    if whole and len(values) > 2 and loss.kind in ("sigmoid", "probabilities"):
+    if whole and len(values) > 2 and loss.kind in ("sigmoid", "probabilities") and _endless(loss):
         return found("single_output", "failure", f"{has} {len(values)} classes, and the loss is one for two")
     return None
+
+
+def _endless(loss: Loss) -> bool:
+    """Whether outputs at the ends have a loss below 0: that for two classes falls without end where a label is 2 or
+    more, and the likelihood of a count does not."""
+    if loss.y.numel() != loss.random.numel():
+        return False
+    ends = torch.where(loss.y.reshape(loss.random.shape) > 0.5, FAR, -FAR).to(loss.random.dtype)
+    return loss.at((ends / 4).sigmoid() if loss.kind == "probabilities" else ends) < 0
 
 
 def _summed(program: Program, loss: Loss) -> list[Finding]:
@@ -142,6 +151,70 @@ def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
     text = f"outputs always lie in [{low:g}, {high:g}], {100 * outside:.0f} % of the targets do not"
     slug = "relu_at_output" if end == "relu" else "squashed_output"
     return [found(slug, "failure", f"{text}; at most 5 % is noise")]
+
+
+def _no_shares(program: Program, loss: Loss) -> list[Finding]:
+    """Targets of a cross-entropy that are no shares of a whole, or that it does not lead to.
+
+    It is linear in its targets; other losses on several outputs (rankings) may have targets of any size. One number
+    for an example is a weighted class, and counts that are the inputs themselves may be described so.
+    """
+    task, y = program.task, loss.y
+    if task.kind not in ("numbers", "binary") or y.shape != loss.random.shape:
+        return []
+    if task.shares(y):
+        met = loss.at(y.clamp(min=1e-9).log())
+        sure = loss.at(FAR * torch.zeros_like(y).scatter(task.axis, y.argmax(task.axis, keepdim=True), 1.0))
+        text = f"outputs that are the targets have a loss of {number(met)}, those that are sure of the largest one"
+        cure = "hand the logarithms of the probabilities to a divergence, by log_softmax"
+        wrong = sure < met - 1e-3 * abs(met)
+        return [found("loss_unfit", "failure", f"{text} of {number(sure)}", cure=cure)] if wrong else []
+    here, doubled, none = (loss.at(loss.random, scale * y) for scale in (1, 2, 0))
+    linear = math.isclose(doubled + none, 2 * here, rel_tol=1e-3)
+    weighted = bool(((y != 0).sum(task.axis) <= 1).all())
+    if not linear or weighted or (isinstance(program.x, Tensor) and torch.equal(program.x, y)):
+        return []
+    text, sums = "the loss applies a softmax over the outputs, which then sum to 1", y.sum(task.axis)
+    if task.kind == "numbers":
+        return [found("loss_unfit", "failure", f"{text}, and the targets are no probabilities")]
+    text += f"; the targets are 0 and 1, and up to {int(sums.max())} of them are 1 for one example"
+    cure = "several labels may hold for one example: apply a sigmoid to each output, as BCEWithLogitsLoss does"
+    return [found("loss_unfit", "failure", text, cure=cure)]
+
+
+def _copied(program: Program, loss: Loss) -> list[Finding]:
+    """Targets that a model of sequences is handed as inputs: it sees the token that it is to name, and none after it.
+
+    A model that looks ahead may be an autoencoder, and one whose outputs do not see their own token shifts them
+    itself, as a loss may do.
+    """
+    x, y, task = program.x, program.y, program.task
+    alike = (
+        isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] > 1 and not x.is_floating_point() and torch.equal(x, y)
+    )
+    right = task.right(y, FAR) if alike and task.kind == "classes" else None
+    if right is None or not loss.at(right) < 0.1 * loss.chance:
+        return []
+    other = x.clone()
+    other[:, -1] = x[:, -1].roll(1, 0)
+    made = []
+    for given in (x, other):
+        model = program.bare().eval()
+        program.seeded()
+        with torch.no_grad():
+            made.append(task.pick(program.output(model, given)).movedim(task.axis, -1))
+    moved = (made[0] - made[1]).abs() > 1e-5 * made[0].abs().max()
+    if bool(moved[:, :-1].any()) or not bool(moved[:, -1].any()):
+        return []
+    text = "the targets equal the inputs at every place, no output depends on later tokens, and each does on its own"
+    return [
+        found(
+            *("loss_unfit", "failure", text),
+            symptom="The loss falls to nearly nothing, and what the network writes repeats one token.",
+            cause="the targets are the inputs themselves, not the tokens that follow",
+            cure="shift them by one: tokens[:, :-1] are the inputs, tokens[:, 1:] the targets",
+        )
+    ]
 
 
 def _class_numbers(program: Program) -> list[Finding]:

@@ -265,7 +265,25 @@ class Program:
         except Exception as error:
             text = f"model, batch: the model fails on the batch with {type(error).__name__}: {error}"
             raise ValueError(text) from error
-        return Task.of(output, self.y)
+        task = Task.of(output, self.y)
+        return Task("unknown", task.place, output=output) if self._positions(task) else task
+
+    def _positions(self, task: Task) -> bool:
+        """Whether labels that look like classes are examples' places in the batch, as in a contrastive loss.
+
+        A loss on classes does not mind in which order the examples come.
+        """
+        y, n = self.y, len(self.y) if isinstance(self.y, Tensor) and self.y.ndim else 0
+        if self.given_loss is None or task.kind != "classes" or n < 2:
+            return False
+        given = task.output, y
+        turned = mapped(lambda t: t.roll(1, 0) if t.ndim and len(t) == n else t, given)
+        try:
+            with torch.no_grad():
+                here, again, there = (float(self.loss(*pair).float().mean()) for pair in (given, given, turned))
+        except Exception:  # labels that the loss refuses
+            return False
+        return here == again and abs(there - here) > 1e-2 * abs(here)
 
     def loss(self, output: Any, y: Any) -> Tensor:
         """The user's loss, or the one that goes with the task."""

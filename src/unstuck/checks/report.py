@@ -51,10 +51,12 @@ class Finding:
         return said[self.verdict]
 
 
-def found(fault: str, verdict: str, evidence: str, layer: str = "") -> Finding:
-    """A finding, with what the table says of its fault."""
+def found(fault: str, verdict: str, evidence: str, layer: str = "", **instead: str) -> Finding:
+    """A finding, with what the table says of its fault; `instead` of that another symptom, cause or cure, where the
+    evidence allows to say more."""
     row = FAULTS[fault]
-    return Finding(fault, cast(Verdict, verdict), row.symptom, layer, evidence, row.cause, row.cure, row.page)
+    said = {"symptom": row.symptom, "cause": row.cause, "cure": row.cure} | instead
+    return Finding(fault, cast(Verdict, verdict), layer=layer, evidence=evidence, page=row.page, **said)
 
 
 def judged(fault: str, bad: bool, evidence: str, layer: str = "") -> Finding:

@@ -119,6 +119,13 @@ class Task:
             return F.binary_cross_entropy_with_logits(out, y.to(out.dtype).reshape(out.shape))
         return F.mse_loss(out, y.to(out.dtype).reshape(out.shape) if y.numel() == out.numel() else y.to(out.dtype))
 
+    def shares(self, y: Tensor) -> bool:
+        """Whether the labels of each example are shares of the classes: none below 0, and together 1."""
+        out = self.pick(self.output)
+        if y.shape != out.shape or y.ndim < 2 or not y.is_floating_point():
+            return False
+        return bool((y >= 0).all()) and bool(((y.sum(self.axis) - 1).abs() < 1e-2).all())
+
     def right(self, y: Tensor, size: float = 50.0) -> Tensor | None:
         """Outputs that are sure, and right: logits of `size` for the label and 0 for the others, or the numbers."""
         out = self.pick(self.output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass, field
 
 import torch
@@ -72,15 +73,21 @@ class Trial:
         last = self.losses[-max(1, len(self.losses) // 5) :]
         return sum(last) / len(last)
 
-    def gone(self) -> float:
-        """The share of the loss that is gone at the end; negative where it grew.
+    @property
+    def start(self) -> float:
+        """The first loss, or that of chance where it is lower: to come down to chance is not to learn."""
+        return min(self.before, self.chance)
 
-        Of the first loss, or of that of chance where it is lower: to come down to chance is not to learn.
-        """
-        start = min(self.before, self.chance)
-        if not math.isfinite(self.end) or not start > 0:
+    @property
+    def noise(self) -> float:
+        """The standard deviation of the last losses."""
+        return statistics.pstdev(self.losses[-max(2, len(self.losses) // 5) :])
+
+    def gone(self) -> float:
+        """The share of the loss that is gone at the end; negative where it grew."""
+        if not math.isfinite(self.end) or not self.start > 0:
             return -math.inf if not math.isfinite(self.end) else 0.0
-        return (start - self.end) / start
+        return (self.start - self.end) / self.start
 
 
 def affordable(program: Program, seen: FirstPass, wanted: int, examples: int | None = None) -> int:

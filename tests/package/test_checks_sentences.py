@@ -1,0 +1,82 @@
+"""Where the evidence allows to say more than the table of faults, a finding says it; and not where it does not."""
+
+import doctors_pairs
+import pytest
+import torch
+from torch import nn
+
+from unstuck.checks import FAULTS, diagnose
+from unstuck.models import mlp
+
+SAID = {
+    "all_of_one_class": "all labels that were handed over are the same",
+    "shares_cast_to_whole_numbers": ".long() makes 0",
+    "one_class_after_the_other": "shuffle the examples",
+    "rare_class_weighted_down": "turn the weights of the loss round",
+    "other_numbers_in_the_validation": "the classes are numbered differently",
+    "mask_in_grey_levels": "divide them by 255",
+    "several_labels_in_one_softmax": "apply a sigmoid to each output",
+    "divergence_of_probabilities": "log_softmax",
+    "not_shifted": "shift them by one",
+}
+
+
+def first(program):
+    return diagnose(**program).findings[0]
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_it_is_said(name):
+    found = first(doctors_pairs.build(name, True, 0))
+    assert SAID[name] in f"{found.cause}; {found.cure}", found
+
+
+@pytest.mark.parametrize("name", ("one_in_fifty", "sorted_files", "distance_to_class_numbers"))
+def test_otherwise_it_is_what_the_table_says(name):
+    found = first(doctors_pairs.build(name, True, 0))
+    row = FAULTS[found.fault]
+    assert (found.symptom, found.cause, found.cure) == (row.symptom, row.cause, row.cure)
+
+
+def test_few_labels_of_one_class_are_not_enough():
+    torch.manual_seed(0)
+    model, x = mlp((5, 8, 3)), torch.randn(64, 5)
+    report = diagnose(model, (x, torch.zeros(64).long()), loss_fn=nn.CrossEntropyLoss())
+    assert report.silent
+    assert "all 64 labels are 0" in {f.fault: f.evidence for f in report.of("inconclusive")}["labels_imbalanced"]
+
+
+def test_batches_of_one_class_each_may_take_turns():
+    torch.manual_seed(0)
+    pairs = [(torch.randn(32, 5) + 2 * (i % 2), torch.full((32, 1), float(i % 2))) for i in range(8)]
+    model = mlp((5, 16, 1))
+    report = diagnose(
+        model, pairs, loss_fn=nn.BCEWithLogitsLoss(), optimizer=torch.optim.Adam(model.parameters(), 1e-2)
+    )
+    assert report.silent, report
+
+
+def test_labels_below_zero_count_from_the_end():
+    """A loss that picks outputs by their number takes -1 for the last class."""
+    torch.manual_seed(0)
+    model, x, y = mlp((5, 8, 3)), torch.randn(60, 5), torch.randint(3, (60,)) - 1
+    found = first(
+        {"model": model, "batch": (x, y), "loss_fn": lambda o, y: -o.log_softmax(1)[range(len(y)), y].mean()}
+    )
+    assert (found.fault, found.verdict) == ("labels_out_of_range", "failure")
+
+
+@pytest.mark.parametrize("offset", (0.0, -5.0))
+def test_overfitting_does_not_depend_on_where_the_loss_has_its_zero(offset):
+    torch.manual_seed(0)
+    x, held = torch.randn(30, 5), torch.randn(200, 5)
+    y, held_y = (t[:, :1] + 2 * torch.randn(len(t), 1) for t in (x, held))
+    model = mlp((5, 200, 200, 1))
+    report = diagnose(
+        model,
+        [(x[:15], y[:15]), (x[15:], y[15:])],
+        loss_fn=lambda o, y: nn.functional.mse_loss(o, y) + offset,
+        optimizer=torch.optim.Adam(model.parameters(), 3e-3),
+        validation=(held, held_y),
+    )
+    assert "overfitting" in {f.fault for f in report.of("failure")}, report
