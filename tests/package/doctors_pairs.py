@@ -396,6 +396,46 @@ def hardly_moving(sick):
     return program(Net(), images(), optimizer=lambda p: torch.optim.SGD(p, 1e-5 if sick else 0.1))
 
 
+@pair("lr_small")
+def a_rate_of_zero(sick):
+    made = program(small_cnn((1, 8, 16)), images(), lr=0.0 if sick else 1e-2)
+    del made["train_step"]
+    return made
+
+
+@pair("lr_small")
+def far_below_any_multiple(sick):
+    model = initialise(mlp((196, 48, 10), "tanh"), "xavier")
+    made = program(model, images(), optimizer=lambda p: torch.optim.SGD(p, 1e-20 if sick else 0.1))
+    del made["train_step"]
+    return made
+
+
+@pair("lr_small")
+def a_warm_up_that_begins_at_zero(sick):
+    made = program(Net(), images(), lr=1e-2)
+    torch.optim.lr_scheduler.LambdaLR(made["optimizer"], lambda epoch: min(1.0, (epoch + (0 if sick else 1)) / 3))
+    del made["train_step"]
+    return made
+
+
+@pair("lr_small")
+def epochs_counted_in_batches(sick):
+    made = program(mlp((196, 64, 10), "gelu", norm="layer"), images(), optimizer=lambda p: torch.optim.SGD(p, 0.05))
+    schedule = torch.optim.lr_scheduler.ExponentialLR(made["optimizer"], 0.7)
+    made["train_step"] = step_of(F.cross_entropy)
+    if sick:
+        step = made["train_step"]
+
+        def stepping(model, optimizer, batch):
+            loss = step(model, optimizer, batch)
+            schedule.step()
+            return loss
+
+        made["train_step"] = stepping
+    return made
+
+
 @pair("diverges")
 def too_long_steps(sick):
     model = nn.Sequential(nn.Linear(5, 32), nn.Softplus(), nn.Linear(32, 1))

@@ -53,7 +53,7 @@ def diagnose(
 
     It looks at data, outputs and loss, weights, one forward and one backward pass, the training step, and a short
     trial training. Everything runs on copies; weights, gradients, modes, the optimiser and random states are
-    afterwards what they were. What could not be judged is "inconclusive", and says which argument is missing.
+    afterwards what they were, and so are schedulers and counters that `train_step` uses. What could not be judged is "inconclusive", and says which argument is missing.
 
     Args:
         model: any module that can be copied. Several inputs are a tuple `x`, named ones a dict.
@@ -106,6 +106,10 @@ class Examination:
     def failed(self, *slugs: str) -> bool:
         """Whether one of these, or anything, has failed."""
         return any(f.verdict == "failure" and (not slugs or f.fault in slugs) for f in self.findings)
+
+    def raised(self) -> bool:
+        """Whether there is a failure or a warning."""
+        return any(f.verdict in ("failure", "warning") for f in self.findings)
 
     def attempt(self, check: Callable, *args: Any) -> Any:
         """What a check finds; what it cannot handle is a note, and no alarm."""
@@ -224,6 +228,6 @@ class Examination:
             return
         self.attempt(learning.judge_overfit, program, loss, steps)
         self.attempt(capacity.capacity, program, self.seen, own)
-        if self.untrained and own.gone() < 0.1 * training.LEARNED and not self.failed():
+        if self.untrained and own.gone() < 0.1 * training.LEARNED and not self.raised():
             fall = f"from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
             self.notes.append(f"Nothing was found, but the trial's loss hardly fell, either: {fall}.")

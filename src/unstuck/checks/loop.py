@@ -175,7 +175,7 @@ def _moves(program: Program, moving: tuple[Seen, nn.Module, bool], first: FirstP
     if not has_gradient or not all(math.isfinite(v) for v in seen.losses if v == v):
         return []
     if program.optimizer is not None and not any(float(group["lr"]) for group in program.optimizer.param_groups):
-        return [found("lr_small", "failure", "the learning rate is 0")]
+        return []  # which the trial tells
     if any(seen.taken) and _run(program, 1e4)[2]:
         return [found("no_step", "ok", "steps are too small to be seen in the weights")]
     if seen.cut and not any(seen.arrived):
@@ -196,7 +196,10 @@ def _modes(program: Program, seen: Seen) -> list[Finding]:
         return []
     if not seen.evaluating:
         return [found("batchnorm_mode", "ok", "batch norm trains on the batch's statistics")]
-    text = f"the step runs {', '.join(sorted(seen.evaluating)[:3])} in evaluation mode"
+    names = [name or "the model itself" for name in sorted(seen.evaluating)]
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    listed = f"{len(names)} modules, {', '.join(names[:3])} among them," if len(names) > 4 else listed
+    text = f"the step runs {'module ' if len(names) == 1 else 'modules ' if len(names) < 5 else ''}{listed} in evaluation mode"
     model = program.model
     fresh = [n for n in norms if n in seen.evaluating and _never_ran(model.get_submodule(n))]
     if seen.model_evaluating or fresh:

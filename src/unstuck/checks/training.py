@@ -29,6 +29,13 @@ SLOW = 5_000
 """Steps that the loss would take to 0 at the trial's rate: more than twice the 2,000 after which one ought to see
 something."""
 
+FAINT, USUAL = 1e-8, (1e-3, 1e-2, 0.1)
+"""Below the first a learning rate is compared with the usual ones of Adam and of descent, and not with multiples."""
+
+LOWERED = 1e-3
+"""A learning rate below this share of its highest moves nothing any more: cosine and one-cycle schedules reach it at
+their end."""
+
 TAME = 1e3
 """Weights below it have not grown without end."""
 RISKY = {
@@ -46,7 +53,8 @@ EACH_OPERATION = 4e4
 
 @dataclass
 class Trial:
-    """A trial: its losses, the loss on the first batch before and after, what the first steps' gradients were."""
+    """A trial: its losses, the loss on the first batch before and after, what the first steps' gradients were, the
+    learning rate after each step."""
 
     losses: list[float]
     before: float
@@ -58,6 +66,7 @@ class Trial:
     gradient: float = math.nan
     shrunk: float = 1.0
     chance: float = math.inf
+    rates: list[float] = field(default_factory=list)
 
     @property
     def stopped(self) -> int | None:
@@ -90,20 +99,27 @@ def affordable(program: Program, seen: FirstPass, wanted: int, examples: int | N
     return max(min(wanted, 10), min(wanted, int(BUDGET * wanted / program.steps / max(each, 1))))
 
 
-def run(program: Program, steps: int, *, watched: bool = False, **settings: float) -> Trial:
+def run(program: Program, steps: int, *, watched: bool = False, held: float = 0.0, **settings: float) -> Trial:
     """Train a copy; `settings` as for `Program.fresh`. It ends where the loss is not finite or a thousand times
-    larger."""
+    larger.
+
+    `held`: the learning rate at which each step begins, whatever a scheduler has made of it; 0 leaves it alone.
+    """
     model, optimizer = program.fresh(**settings)
     before, _ = program.measured(model, program.batches[0])
     size = _norm(model)
     recorder = Recorder(model, optimizer) if watched else None
     losses: list[float] = []
     validated: list[float] = []
+    rates: list[float] = []
     program.seeded()
     try:
         for step in range(steps):
             batch = program.batches[step % len(program.batches)]
+            for group in optimizer.param_groups if held else ():
+                group["lr"] = held
             value = program.step(model, optimizer, batch)
+            rates.append(max(float(group["lr"]) for group in optimizer.param_groups))
             if value != value and all(v == v for p in model.parameters() for v in [float(p.detach().sum())]):
                 value = program.measured(model, batch)[0]  # the user's step returns no loss
             losses.append(value)
@@ -119,6 +135,7 @@ def run(program: Program, steps: int, *, watched: bool = False, **settings: floa
     after, _ = program.measured(model, program.batches[0])
     shrunk = _norm(model) / size if size else 1.0
     trial = Trial(losses, before, after, model, optimizer, shrunk=shrunk, validation=validated, chance=program.chance)
+    trial.rates = rates
     if recorder is not None:
         _gradients(trial, recorder)
     return trial
@@ -150,6 +167,8 @@ def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, step
     """Findings on the learning rate, and on units that die, of the program's own trial and of others beside it."""
     chance = loss.chance if loss is not None and math.isfinite(loss.chance) else own.before
     slugs = ("lr_small", "lr_large", "diverges", "units_killed")
+    if (fell := _scheduled(program, own, steps)) is not None:
+        return [fell]
     killed = _killed(program, seen, own)
     if own.gone() >= LEARNED and not killed:
         text = f"the trial's loss falls from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
@@ -158,9 +177,11 @@ def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, step
         return [missing(slug, "optimizer") for slug in slugs[:3]] + killed
     if own.before < 0.5 * chance and math.isfinite(own.end) and own.end < 2 * own.before:
         return [found(slug, "ok", "the network has been trained, and stays so") for slug in slugs]
+    rate = max(float(group["lr"]) for group in program.optimizer.param_groups)
+    if rate == 0:
+        return [_zero(program.optimizer)]
     if own.stopped and (born := _born(program, own.stopped)) is not None:
         return [born]
-    rate = max(float(group["lr"]) for group in program.optimizer.param_groups)
     grew = not math.isfinite(own.end) or own.end > 2 * max(own.before, chance)
     result = _fast(program, own, steps, rate, grew) if grew or own.gone() < LEARNED else []
     if not result and math.isfinite(own.end):
@@ -235,14 +256,44 @@ def _slow(program: Program, own: Trial, steps: int, rate: float) -> list[Finding
     needed = len(own.losses) / share if share > 0 else math.inf
     if needed < SLOW:
         return []
-    for scale in (100.0, 1e3, 1e4, 1e5):
+    usual = [each / rate for each in USUAL]
+    for scale in (100.0, 1e3, 1e4, 1e5) if rate >= FAINT else usual:
         faster = run(program, steps, scale=scale)
         if faster.gone() > max(LEARNED, 10 * share):
             text = f"learning rate {rate:g}: loss {number(start)} to {number(last)} in {len(own.losses)} steps, at"
-            text += f" which it would take {number(needed, 2)} steps to 0; {rate * scale:g}: to {number(faster.end)}"
+            text += (
+                f" which it would take {number(needed, 2)} steps to 0"
+                if needed < math.inf
+                else " which it never falls"
+            )
+            text += f"; {rate * scale:g}: to {number(faster.end)}"
             text += " in as many"
             return [found("lr_small", "failure", f"{text}; more than {SLOW:,} is more than one ought to wait")]
     return []
+
+
+def _zero(optimizer: Optimizer) -> Finding:
+    """A learning rate of 0: a scheduler may set it there for the first steps, nobody else has a reason."""
+    later = max(float(group.get("initial_lr", 0)) for group in optimizer.param_groups)
+    if not later:
+        return found("lr_small", "failure", "the learning rate is 0: no step changes a weight")
+    text = f"the learning rate is 0, where a scheduler has set it ({later:g} before): nothing is learned until it is"
+    return found("lr_small", "warning", f"{text} called, which would be a whole epoch where it is called after each")
+
+
+def _scheduled(program: Program, own: Trial, steps: int) -> Finding | None:
+    """A learning rate that the step itself lowers so fast that a constant one does better."""
+    highest, last = max(own.rates, default=0.0), own.rates[-1] if own.rates else 0.0
+    if not last < LOWERED * highest or not math.isfinite(own.end):
+        return None
+    held = run(program, steps, held=highest)
+    if held.gone() < own.gone() + LEARNED:
+        return None
+    gone = next(i for i, rate in enumerate(own.rates) if rate < LOWERED * highest and i > own.rates.index(highest))
+    text = f"the step lowers the learning rate from {highest:g} to {last:g} within {len(own.rates)} steps (below a"
+    text += f" thousandth of it after {gone}), as a scheduler for epochs does that is called after each batch: loss"
+    text += f" {number(own.before)} to {number(own.end)}; where the rate stays as it is, to {number(held.end)}"
+    return found("lr_small", "failure", text)
 
 
 def _border(program: Program, rate: float) -> str:
