@@ -218,6 +218,8 @@ HEALTHY = {
     "bytes, divided": lambda: program(Scaled(), inputs(images(raw=True), lambda x: 255 * x)),
     "dropout": lambda: program(Net(p=0.5), images()),
     "clipped": lambda: program(mlp((196, 64, 10)), images(), train_step=step_of(F.cross_entropy, clip=1.0)),
+    "clipped, Adam": lambda: program(mlp((196, 64, 10)), images(), train_step=step_of(F.cross_entropy, clip=1e-3)),
+    "small batches, CNN": lambda: program(small_cnn((1, 8, 16), norm="batch"), images(n=200, batch=4), lr=1e-2),
     "AdamW": lambda: program(
         mlp((196, 64, 10)), images(), optimizer=partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)
     ),

@@ -244,12 +244,16 @@ class Program:
 
     def at(self, batch: Batch, model: nn.Module | None = None) -> Program:
         """The same program with one batch, and perhaps with another model in its place."""
-        one = Program.__new__(Program)
-        one.__dict__.update(self.__dict__, batches=[batch])
+        one = self.like(*(self.pair if model is None else (model, None)))
+        one.batches = [batch]
         for kept in ("task", "sample", "inputs", "labels"):
             one.__dict__.pop(kept, None)
-        if model is not None:
-            one.pair = (model, None)
+        return one
+
+    def like(self, model: nn.Module, optimizer: Optimizer | None) -> Program:
+        """The same program with another model and optimiser in their place."""
+        one = Program.__new__(Program)
+        one.__dict__.update(self.__dict__, pair=(model, optimizer))
         return one
 
     def bare(self) -> nn.Module:

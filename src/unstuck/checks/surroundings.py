@@ -26,6 +26,7 @@ MOST = 10_000
 RATES = ("base_lrs", "max_lrs", "min_lrs", "eta_min", "_last_lr")
 """Attributes of PyTorch's schedulers that are learning rates; every scheduler is proportional to them."""
 ENDS = (types.ModuleType, type, types.BuiltinFunctionType, types.GeneratorType, nn.Module, Optimizer, torch.Generator)
+CALL = "__call__"
 Version = dict[int, Any]
 _NONE = object()
 
@@ -115,7 +116,7 @@ class Surroundings:
         if "base_lrs" in own or "min_lrs" in own:
             self._scheduling.append(len(self.places))
         self.places.append(_content(own))
-        return [*own.values(), getattr(type(value), "__call__", None)]
+        return [*own.values(), getattr(type(value), CALL, None)]
 
     def _function(self, function: types.FunctionType) -> list[Any]:
         if id(function.__globals__) not in self._own:  # a library's
@@ -172,7 +173,7 @@ class Surroundings:
 
 
 def _is_foreign(value: Any) -> bool:
-    """Whether it is an object of Python's or PyTorch's that holds no state of a training: a logger, a lock, a loader."""
+    """Whether it is an object of a library that holds no state of a training: a logger, a lock, a loader."""
     module = type(value).__module__
     if isinstance(value, types.SimpleNamespace | argparse.Namespace):
         return False
@@ -184,7 +185,7 @@ def _plain(function: Any) -> Any:
     while isinstance(function, functools.partial):
         function = function.func
     if not isinstance(function, types.FunctionType | types.MethodType):
-        function = getattr(type(function), "__call__", function)
+        function = getattr(type(function), CALL, function)
     return getattr(function, "__func__", function)
 
 

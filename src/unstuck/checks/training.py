@@ -54,7 +54,7 @@ EACH_OPERATION = 4e4
 @dataclass
 class Trial:
     """A trial: its losses, the loss on the first batch before and after, what the first steps' gradients were, the
-    learning rate after each step."""
+    learning rates before each step and after the last."""
 
     losses: list[float]
     before: float
@@ -94,9 +94,23 @@ class Trial:
 
 def affordable(program: Program, seen: FirstPass, wanted: int, examples: int | None = None) -> int:
     """How many steps of `wanted` a training may have, on batches like the first, or of so many examples."""
+    return max(min(wanted, 10), min(wanted, int(BUDGET * wanted / program.steps / _each(program, seen, examples))))
+
+
+def within(program: Program, seen: FirstPass, examples: int) -> int:
+    """How many steps on so many examples cost as much as one trial."""
+    return int(BUDGET / _each(program, seen, examples))
+
+
+def _each(program: Program, seen: FirstPass, examples: int | None) -> float:
+    """Multiplications in the time of one step."""
     larger = 1.0 if examples is None else examples / max(1, len(program.y) if isinstance(program.y, Tensor) else 1)
-    each = 3 * (seen.cost * larger + EACH_OPERATION * seen.operations)
-    return max(min(wanted, 10), min(wanted, int(BUDGET * wanted / program.steps / max(each, 1))))
+    return max(3 * (seen.cost * larger + EACH_OPERATION * seen.operations), 1)
+
+
+def scale_free(optimizer: Optimizer) -> bool:
+    """Whether its steps do not depend on the scale of the gradient, as Adam's and RMSprop's, which divide by it."""
+    return all("eps" in group or "betas" in group for group in optimizer.param_groups)
 
 
 def run(program: Program, steps: int, *, watched: bool = False, held: float = 0.0, **settings: float) -> Trial:
@@ -118,8 +132,8 @@ def run(program: Program, steps: int, *, watched: bool = False, held: float = 0.
             batch = program.batches[step % len(program.batches)]
             for group in optimizer.param_groups if held else ():
                 group["lr"] = held
+            rates.append(_rate(optimizer))
             value = program.step(model, optimizer, batch)
-            rates.append(max(float(group["lr"]) for group in optimizer.param_groups))
             if value != value and all(v == v for p in model.parameters() for v in [float(p.detach().sum())]):
                 value = program.measured(model, batch)[0]  # the user's step returns no loss
             losses.append(value)
@@ -135,10 +149,14 @@ def run(program: Program, steps: int, *, watched: bool = False, held: float = 0.
     after, _ = program.measured(model, program.batches[0])
     shrunk = _norm(model) / size if size else 1.0
     trial = Trial(losses, before, after, model, optimizer, shrunk=shrunk, validation=validated, chance=program.chance)
-    trial.rates = rates
+    trial.rates = [*rates, _rate(optimizer)]
     if recorder is not None:
         _gradients(trial, recorder)
     return trial
+
+
+def _rate(optimizer: Optimizer) -> float:
+    return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
 def _norm(model: nn.Module) -> float:
@@ -162,22 +180,24 @@ def _gradients(trial: Trial, recorder: Recorder) -> None:
 
 # --- the learning rate ---
 
+SLUGS = ("lr_small", "lr_large", "diverges", "units_killed")
+"""The faults that the trial, and others beside it, tell of."""
+
 
 def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, steps: int) -> list[Finding]:
     """Findings on the learning rate, and on units that die, of the program's own trial and of others beside it."""
     chance = loss.chance if loss is not None and math.isfinite(loss.chance) else own.before
-    slugs = ("lr_small", "lr_large", "diverges", "units_killed")
     if (fell := _scheduled(program, own, steps)) is not None:
         return [fell]
     killed = _killed(program, seen, own)
     if own.gone() >= LEARNED and not killed:
         text = f"the trial's loss falls from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
-        return [found(slug, "ok", text) for slug in slugs]
+        return [found(slug, "ok", text) for slug in SLUGS]
     if program.optimizer is None:
-        return [missing(slug, "optimizer") for slug in slugs[:3]] + killed
+        return [missing(slug, "optimizer") for slug in SLUGS[:3]] + killed
     if own.before < 0.5 * chance and math.isfinite(own.end) and own.end < 2 * own.before:
-        return [found(slug, "ok", "the network has been trained, and stays so") for slug in slugs]
-    rate = max(float(group["lr"]) for group in program.optimizer.param_groups)
+        return [found(slug, "ok", "the network has been trained, and stays so") for slug in SLUGS]
+    rate = _rate(program.optimizer)
     if rate == 0:
         return [_zero(program.optimizer)]
     if own.stopped and (born := _born(program, own.stopped)) is not None:
@@ -191,7 +211,7 @@ def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, step
         result += killed
     named = {f.fault for f in result}
     text = f"loss {number(own.before)} to {_end(own)} in {len(own.losses)} steps; no other rate does better"
-    return [*result, *(found(slug, "ok", text) for slug in slugs if slug not in named)]
+    return [*result, *(found(slug, "ok", text) for slug in SLUGS if slug not in named)]
 
 
 def _fast(program: Program, own: Trial, steps: int, rate: float, grew: bool) -> list[Finding]:
@@ -256,8 +276,10 @@ def _slow(program: Program, own: Trial, steps: int, rate: float) -> list[Finding
     needed = len(own.losses) / share if share > 0 else math.inf
     if needed < SLOW:
         return []
-    usual = [each / rate for each in USUAL]
-    for scale in (100.0, 1e3, 1e4, 1e5) if rate >= FAINT else usual:
+    scales = (100.0, 1e3, 1e4, 1e5) if rate >= FAINT else tuple(each / rate for each in USUAL)
+    if program.optimizer is not None and scale_free(program.optimizer):  # no weight needs steps longer than 1
+        scales = tuple(scale for scale in scales if scale * rate <= 1)
+    for scale in scales:
         faster = run(program, steps, scale=scale)
         if faster.gone() > max(LEARNED, 10 * share):
             text = f"learning rate {rate:g}: loss {number(start)} to {number(last)} in {len(own.losses)} steps, at"
@@ -290,7 +312,7 @@ def _scheduled(program: Program, own: Trial, steps: int) -> Finding | None:
     if held.gone() < own.gone() + LEARNED:
         return None
     gone = next(i for i, rate in enumerate(own.rates) if rate < LOWERED * highest and i > own.rates.index(highest))
-    text = f"the step lowers the learning rate from {highest:g} to {last:g} within {len(own.rates)} steps (below a"
+    text = f"the step lowers the learning rate from {highest:g} to {last:g} within {len(own.losses)} steps (below a"
     text += f" thousandth of it after {gone}), as a scheduler for epochs does that is called after each batch: loss"
     text += f" {number(own.before)} to {number(own.end)}; where the rate stays as it is, to {number(held.end)}"
     return found("lr_small", "failure", text)
