@@ -248,8 +248,8 @@ _OPTIMISATION = {
     ),
     "parameters_detached": Fault(
         "A part of the network never changes.",
-        "parameters are used, but no gradient reaches them: the graph is cut",
-        "look for detach(), .data, .item(), numpy() or no_grad() on the way to the loss",
+        "parameters are used, but no gradient reaches them: the graph is cut, or its slope is zero",
+        "look for detach(), .data, .item(), numpy() or no_grad() on the way to the loss, and for round() or argmax()",
         "11_debugging",
     ),
     "parameters_unused": Fault(
@@ -279,8 +279,8 @@ _OPTIMISATION = {
 }
 _LAYERS = {
     "batchnorm_single": Fault(
-        "An error, or outputs that do not depend on the input.",
-        "batch normalisation sees one value a channel, so its output is always beta",
+        "An error, or outputs that hardly depend on the input.",
+        "batch normalisation sees too few values of each channel: of one its output is always beta",
         "use larger batches, or layer or group normalisation",
         "07b_two_networks",
     ),

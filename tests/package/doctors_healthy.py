@@ -156,6 +156,23 @@ def evaluated():
     return {"model": model, "batch": images()["batch"], "loss_fn": F.cross_entropy}
 
 
+def scheduled(schedule):
+    """A scheduler that is called after each batch, as it is meant."""
+
+    def build():
+        made = program(mlp((196, 64, 10)), images(), optimizer=sgd(0.1, momentum=0.9))
+        step, plan = made["train_step"], schedule(made["optimizer"])
+
+        def stepping(model, optimizer, batch):
+            loss = step(model, optimizer, batch)
+            plan.step()
+            return loss
+
+        return made | {"train_step": stepping}
+
+    return build
+
+
 def log_of_probabilities(p, y):
     return F.nll_loss(torch.log(p + 1e-9), y)
 
@@ -313,12 +330,16 @@ HEALTHY = {
     "bytes, divided": lambda: program(Scaled(), inputs(images(raw=True), lambda x: 255 * x)),
     "dropout": lambda: program(Net(p=0.5), images()),
     "clipped": lambda: program(mlp((196, 64, 10)), images(), train_step=step_of(F.cross_entropy, clip=1.0)),
+    "clipped, Adam": lambda: program(mlp((196, 64, 10)), images(), train_step=step_of(F.cross_entropy, clip=1e-3)),
+    "small batches, CNN": lambda: program(small_cnn((1, 8, 16), norm="batch"), images(n=200, batch=4), lr=1e-2),
     "AdamW": lambda: program(
         mlp((196, 64, 10)), images(), optimizer=partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1)
     ),
     "smoothed labels": lambda: program(Net(), images(), nn.CrossEntropyLoss(label_smoothing=0.1)),
     "weighted classes": lambda: program(Net(), images(), nn.CrossEntropyLoss(weight=torch.linspace(0.5, 2, 10))),
     "no more than a batch": lambda: {"model": Net(), "batch": images()["batch"][0]},
+    "cosine": scheduled(lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 90)),
+    "one cycle": scheduled(lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=110)),
     "generator": generator,
     "evaluated": evaluated,
     "density": narrow_density,

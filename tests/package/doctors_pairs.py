@@ -473,6 +473,36 @@ def deep_sigmoids(sick):
     return program(model, images(), optimizer=lambda p: torch.optim.SGD(p, 0.1))
 
 
+@pair("inputs_collapse")
+def forgotten_behind_the_padding(sick):
+    class Waves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head = nn.GRU(14, 24, batch_first=True), nn.Linear(24, 10)
+
+        def forward(self, x):
+            x = F.pad(x.squeeze(1), (0, 0, 0, 40))  # rows of an image, and none behind them
+            return self.head(self.gru(x)[0][:, -1 if sick else 13])
+
+    return program(Waves(), images(), lr=1e-2)
+
+
+@pair("inputs_collapse")
+def normalised_over_one_score(sick):
+    class Scored(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.score, self.head = nn.Embedding(20, 16), nn.Linear(16, 1), nn.Linear(1, 2)
+            self.norm = nn.LayerNorm(1 if sick else 16)
+
+        def forward(self, x):
+            x = self.embedding(x)
+            x = self.norm(self.score(x)) if sick else self.score(self.norm(x))
+            return self.head(x.mean(1))
+
+    return program(Scored(), tokens(), lr=1e-2)
+
+
 @pair("units_dead_at_start")
 def negative_biases(sick):
     model = initialise(mlp((196, 64, 64, 10)), "he", bias=0.0)
@@ -487,6 +517,46 @@ def negative_biases(sick):
 @pair("lr_small")
 def hardly_moving(sick):
     return program(Net(), images(), optimizer=lambda p: torch.optim.SGD(p, 1e-5 if sick else 0.1))
+
+
+@pair("lr_small")
+def a_rate_of_zero(sick):
+    made = program(small_cnn((1, 8, 16)), images(), lr=0.0 if sick else 1e-2)
+    del made["train_step"]
+    return made
+
+
+@pair("lr_small")
+def far_below_any_multiple(sick):
+    model = initialise(mlp((196, 48, 10), "tanh"), "xavier")
+    made = program(model, images(), optimizer=lambda p: torch.optim.SGD(p, 1e-20 if sick else 0.1))
+    del made["train_step"]
+    return made
+
+
+@pair("lr_small")
+def a_warm_up_that_begins_at_zero(sick):
+    made = program(Net(), images(), lr=1e-2)
+    torch.optim.lr_scheduler.LambdaLR(made["optimizer"], lambda epoch: min(1.0, (epoch + (0 if sick else 1)) / 3))
+    del made["train_step"]
+    return made
+
+
+@pair("lr_small")
+def epochs_counted_in_batches(sick):
+    made = program(mlp((196, 64, 10), "gelu", norm="layer"), images(), optimizer=lambda p: torch.optim.SGD(p, 0.05))
+    schedule = torch.optim.lr_scheduler.ExponentialLR(made["optimizer"], 0.7)
+    made["train_step"] = step_of(F.cross_entropy)
+    if sick:
+        step = made["train_step"]
+
+        def stepping(model, optimizer, batch):
+            loss = step(model, optimizer, batch)
+            schedule.step()
+            return loss
+
+        made["train_step"] = stepping
+    return made
 
 
 @pair("diverges")
@@ -570,6 +640,25 @@ def answers_instead_of_scores(sick):
     return program(Net(last), images(), loss_fn)
 
 
+@pair("parameters_detached")
+def a_loss_of_steps(sick):
+    def loss_fn(out, y):
+        p = out.sigmoid()
+        return ((torch.floor(8 * p) / 8 if sick else p) - y).square().mean()
+
+    made = program(Net(d=2, k=1), points(float_labels=True), loss_fn, lr=1e-2)
+    del made["train_step"]
+    return made
+
+
+@pair("parameters_detached")
+def a_step_that_rounds(sick):
+    def loss_fn(out, y):
+        return F.mse_loss(out.round() if sick else out, y)
+
+    return program(mlp((5, 32, 1), "tanh"), line(), None, train_step=step_of(loss_fn))
+
+
 @pair("parameters_missing")
 def another_models_parameters(sick):
     model, other = Net(), Net()
@@ -626,6 +715,20 @@ def a_batch_of_one(sick):
     return program(mlp((196, 64, 10), norm="batch"), data)
 
 
+@pair("batchnorm_single")
+def batches_of_three(sick):
+    return program(mlp((196, 64, 10), "gelu", norm="batch"), images(n=120, batch=3 if sick else 20))
+
+
+@pair("batchnorm_drift")
+def statistics_that_do_not_settle(sick):
+    model = mlp((196, 48, 48, 10), "gelu", norm="batch")
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.momentum = 2e-4 if sick else 0.1
+    return program(model, inputs(images(), lambda x: 4 * x + 6), lr=3e-3)
+
+
 @pair("batchnorm_mode")
 def evaluation_for_ever(sick):
     step = step_of(F.cross_entropy, before=lambda m: m.eval() if sick else m.train())
@@ -662,6 +765,11 @@ def always_dropping(sick):
 @pair("dropout_strong")
 def keep_taken_for_drop(sick):
     return program(Net(p=0.9 if sick else 0.1), images())
+
+
+@pair("dropout_strong")
+def three_quarters(sick):
+    return program(Net(p=0.75 if sick else 0.5), images(), lr=1e-2)
 
 
 @pair("examples_mixed")

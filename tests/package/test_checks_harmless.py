@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from unstuck.checks import diagnose, find_nan, first_loss, overfit_tiny, rate_range
+from unstuck.checks.program import examined
 
 
 def program():
@@ -87,6 +88,87 @@ def test_what_a_step_does_to_the_model_itself_is_put_back():
         return loss
 
     check(lambda: diagnose(model, (x, y), train_step=step, optimizer=optimizer), model, optimizer, x, y)
+
+
+class Meter:
+    """What some people carry along: a sum, and the values."""
+
+    def __init__(self):
+        self.total, self.values, self.last = 0.0, [], None
+
+    def add(self, value):
+        self.total += value
+        self.values.append(value)
+        self.last = {"value": value}
+
+
+CALLS = 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_schedulers_and_counters_of_a_step_are_put_back(fails):
+    model, optimizer, x, y = program()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=60)
+    then = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=1)
+    meter, calls, seen, running, kept = Meter(), 0, {"steps": []}, torch.zeros(2), np.zeros(3)
+
+    def step(_, __, batch):
+        global CALLS
+        nonlocal calls
+        calls, CALLS = calls + 1, CALLS + 1
+        loss = plain_step(_, __, batch)
+        meter.add(loss.item())
+        seen["steps"].append(calls)
+        running.add_(1)
+        kept[0] += 1
+        schedule.step()
+        then.step(loss.item())
+        if fails and calls > 10:
+            raise RuntimeError("no more")
+        return loss
+
+    before = (copy.deepcopy(schedule.state_dict()), copy.deepcopy(then.state_dict()))
+    check(
+        lambda: diagnose(model, (x, y), train_step=step, loss_fn=F.cross_entropy, optimizer=optimizer, steps=40),
+        *(model, optimizer, x, y),
+    )
+    assert before == (schedule.state_dict(), then.state_dict())
+    assert schedule.optimizer is optimizer and then.optimizer is optimizer
+    assert (CALLS, calls, seen, meter.total, meter.values, meter.last) == (0, 0, {"steps": []}, 0.0, [], None)
+    assert not running.any() and not kept.any()
+
+
+def test_a_scheduler_in_the_step_sets_the_rate_of_the_copy():
+    model, optimizer, x, y = program()
+    schedule, rates = torch.optim.lr_scheduler.StepLR(optimizer, 10, 0.1), set()
+
+    def step(net, given, batch):
+        loss = plain_step(net, given, batch)
+        schedule.step()
+        assert schedule.optimizer is given and optimizer is given  # whatever name it has
+        rates.add(given.param_groups[0]["lr"])
+        return loss
+
+    with examined(model, (x, y), train_step=step, loss_fn=F.cross_entropy, optimizer=optimizer) as made:
+        for scale in (1.0, 0.1):
+            net, twin = made.fresh(scale=scale)
+            for _ in range(20):
+                made.step(net, twin, made.batches[0])
+            assert twin.param_groups[0]["lr"] == pytest.approx(1e-4 * scale)
+            assert schedule.last_epoch == 0 and not rates  # outside a step everything is as it was
+
+
+def test_a_step_that_closes_over_its_model_trains_the_copy():
+    model, optimizer, x, y = program()
+    body, weights = model[0], list(model.parameters())
+
+    def step(_, __, batch):
+        assert any(w is body.weight for w in weights) and any(p is body.weight for p in model.parameters())
+        return plain_step(model, optimizer, batch)
+
+    report = diagnose(model, (x, y), train_step=step, loss_fn=F.cross_entropy, optimizer=optimizer)
+    assert not {"no_step", "parameters_missing"} & {finding.fault for finding in report.of("failure")}
+    assert body is model[0]
 
 
 def test_an_error_changes_nothing():

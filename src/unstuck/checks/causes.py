@@ -13,9 +13,18 @@ ORDER = (
     *("gradients_not_zeroed", "batchnorm_mode", "dropout_mode", "inputs_constant"),
     *("inputs_not_scaled", "inputs_not_centred", "targets_not_scaled", "loss_summed"),
     *("weights_zero", "weights_equal", "weights_small", "weights_large", "units_dead_at_start"),
-    *("updates_rounded", "momentum_out_of_range", "adam_eps", "weight_decay_strong", "clipping_always"),
+    *("updates_rounded", "momentum_out_of_range", "weight_decay_strong", "clipping_always"),
     *("units_saturated", "gradient_vanishes", "inputs_collapse", "gradient_explodes"),
-    *("parameters_unused", "first_loss_high", "dropout_strong", "units_killed", "diverges", "lr_large", "lr_small"),
+    *(
+        "adam_eps",
+        "parameters_unused",
+        "first_loss_high",
+        "dropout_strong",
+        "units_killed",
+        "diverges",
+        "lr_large",
+        "lr_small",
+    ),
     *("labels_shuffled", "labels_imbalanced", "capacity_small", "batchnorm_drift", "overfitting"),
     *("cannot_overfit", "bias_before_norm"),
 )
@@ -70,10 +79,11 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         (
             *("squashed_output", "loss_unfit", "labels_wrong_shape", "nan_in_backward", "no_step"),
-            *("gradients_not_zeroed", "targets_not_scaled", "loss_summed", "inputs_collapse"),
+            *("gradients_not_zeroed", "targets_not_scaled", "loss_summed"),
         ),
         BROKEN,
     ),
+    "inputs_collapse": ("adam_eps", *BROKEN),
     **dict.fromkeys(
         ("momentum_out_of_range", "adam_eps", "weight_decay_strong", "clipping_always", "dropout_strong"), AILING
     ),

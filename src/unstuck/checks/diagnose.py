@@ -27,7 +27,7 @@ from unstuck.checks import (
     wiring,
 )
 from unstuck.checks.behaviour import Loss, ending, loss_of
-from unstuck.checks.causes import ROOTS, ordered
+from unstuck.checks.causes import EXPLAINS, ROOTS, ordered
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.from_record import read
 from unstuck.checks.program import Program, examined
@@ -54,7 +54,8 @@ def diagnose(
 
     It looks at data, outputs and loss, weights, one forward and one backward pass, the training step, and a short
     trial training. Everything runs on copies; weights, gradients, modes, the optimiser and random states are
-    afterwards what they were. What could not be judged is "inconclusive", and says which argument is missing.
+    afterwards what they were, and so are schedulers and counters that `train_step` uses. What could not be judged is
+    "inconclusive", and says which argument is missing.
 
     Args:
         model: any module that can be copied. Several inputs are a tuple `x`, named ones a dict.
@@ -108,6 +109,10 @@ class Examination:
         """Whether one of these, or anything, has failed."""
         return any(f.verdict == "failure" and (not slugs or f.fault in slugs) for f in self.findings)
 
+    def raised(self) -> bool:
+        """Whether there is a failure or a warning."""
+        return any(f.verdict in ("failure", "warning") for f in self.findings)
+
     def attempt(self, check: Callable, *args: Any) -> Any:
         """What a check finds; what it cannot handle is a note, and no alarm."""
         try:
@@ -145,6 +150,7 @@ class Examination:
             return
         self.attempt(output.first_loss, program, loss, seen)
         self.attempt(wiring.judge, program, seen)
+        self.attempt(wiring.flat, program, seen)
         self.attempt(data.look_at_scale, program, seen)
         self.attempt(data.look_at_validation, program)
         chance = math.nan if loss is None else loss.chance
@@ -152,10 +158,12 @@ class Examination:
             program.chance = chance
         self.untrained = not (math.isfinite(chance) and seen.loss < 0.7 * chance)
         self.attempt(start.look_at_signal, program, seen, self.untrained)
+        if self.untrained:
+            self.attempt(start.look_at_outputs, program)
         self.attempt(layers.judge, program, seen)
         self.attempt(loop.judge, program, seen)
         self.attempt(numbers.half, program, seen)
-        if seen.differentiable:
+        if seen.differentiable and any(g is not None and bool(g.any()) for g in seen.gradients.values()):
             self._train(loss)
 
     def _outputs(self, loss: Loss | None) -> None:
@@ -207,15 +215,20 @@ class Examination:
         self.curve = own.losses
         if self.failed("labels_imbalanced"):  # seen before any training: a trial on such labels shows nothing else
             return
-        self.attempt(training.judge, program, self.seen, loss, own, steps)
+        if own.gone() >= training.LEARNED:  # its learning rate was chosen for it
+            self.findings = [f for f in self.findings if (f.fault, f.verdict) != ("loss_summed", "failure")]
+        moot = {slug for f in self.findings if f.verdict == "failure" for slug in EXPLAINS.get(f.fault, ())}
+        if moot.issuperset(training.SLUGS):  # whatever other rates would do
+            self.findings += [found(slug, "inconclusive", "mend what has failed") for slug in training.SLUGS]
+        else:
+            self.attempt(training.judge, program, self.seen, loss, own, steps)
         self.attempt(optimiser.settings, program, own)
         self.attempt(optimiser.clipping, program, own)
         self.attempt(optimiser.decay, program, own, steps)
-        if own.gone() >= training.LEARNED:  # its learning rate was chosen for it
-            self.findings = [f for f in self.findings if (f.fault, f.verdict) != ("loss_summed", "failure")]
         if own.gone() < training.LEARNED and self.untrained and not self.failed("units_killed", "diverges", *ROOTS):
             self.attempt(data.look_at_scale, program, self.seen, True)
             self.attempt(start.look_at_signal, program, self.seen, True, True)
+        self.attempt(layers.dropping, program, own, steps)
         self.attempt(layers.drift, program, own)
         self.attempt(labels.imbalance, program, loss, own)
         self.attempt(learning.overfitting, program, own)
@@ -225,8 +238,8 @@ class Examination:
         self.attempt(labels.shuffled, program, self.seen, own)
         if self.failed():
             return
-        self.attempt(learning.judge_overfit, program, loss, steps)
+        self.attempt(learning.judge_overfit, program, loss, self.seen, steps)
         self.attempt(capacity.capacity, program, self.seen, own)
-        if self.untrained and own.gone() < 0.1 * training.LEARNED and not self.failed():
+        if self.untrained and own.gone() < 0.1 * training.LEARNED and not self.raised():
             fall = f"from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
             self.notes.append(f"Nothing was found, but the trial's loss hardly fell, either: {fall}.")

@@ -31,6 +31,9 @@ MOVING = {
 GATED = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 """Modules whose inside has gates and weights of its own kind: signals within them are not judged."""
 
+EACH_TIME = 8
+"""Operations in the time of one step of a recurrent layer."""
+
 
 @dataclass
 class Layer:
@@ -116,6 +119,7 @@ class Eye:
         elif inside:
             if "rnn" in call.name:
                 self._enter(call.args[0], call.path)
+                self._fused(call)
             self.waiting = None
         elif call.name in NORMALISING:
             self._norm(call)
@@ -123,6 +127,13 @@ class Eye:
             self._activation(call, out)
         if not inside and call.name not in MOVING and call.name not in PRODUCTS:
             self.waiting = None
+
+    def _fused(self, call: Call) -> None:
+        """What a recurrent layer costs that is one operation, and works through its steps one after the other."""
+        time, *rest = call.args[0].shape
+        weights = sum(t.numel() for t in call.tensors() if t.ndim == 2)
+        self.result.operations += EACH_TIME * time
+        self.result.cost += weights * time * (rest[0] if len(rest) > 1 else 1)
 
     def _norm(self, call: Call) -> None:
         self.result.norm_first |= not self.result.layers and self.result.entry is None

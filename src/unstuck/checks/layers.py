@@ -12,18 +12,27 @@ from torch import Tensor, nn
 from unstuck import parts
 from unstuck.checks.batches import cloned
 from unstuck.checks.first_pass import FirstPass, look
-from unstuck.checks.program import DROPOUTS, Program, finite, without_dropout
+from unstuck.checks.program import DROPOUTS, Program, copied, finite, without_dropout
 from unstuck.checks.report import Finding, found, judged
-from unstuck.checks.training import Trial
+from unstuck.checks.training import LEARNED, Trial, run
 from unstuck.claims import number
 from unstuck.probes import norm_drift
 from unstuck.probes.drift import BATCH_NORMS
 
-DROPPED = 0.67
-"""Dropout with probability p adds noise of variance p / (1 - p) times the square of the signal: twice it at 2/3."""
+DROPPED, DROWNED = 0.67, 0.9
+"""Dropout with probability p adds noise of variance p / (1 - p) times the square of the signal: twice it at 2/3, with
+which wide layers still learn, nine times at 0.9."""
+
+FEW = 4
+"""Values of a channel from which the variance is taken with an error of sqrt(2 / (n - 1)): 82 % at four."""
 
 DRIFTED = 1.0
 """Running means a standard deviation away from the batch's, or standard deviations by a factor e."""
+SETTLED = 0.02
+"""A share of the first loss: what evaluation mode may add to twice the loss of training mode while running statistics
+are still settling."""
+COMPARED = 10
+"""Batches on which both modes are compared; a single one can be well by chance."""
 
 
 def judge(program: Program, seen: FirstPass) -> list[Finding]:
@@ -44,9 +53,33 @@ def _dropout(program: Program, seen: FirstPass, still: FirstPass) -> list[Findin
     if p <= DROPPED and last is not None and isinstance(last[1], DROPOUTS) and last[1].p > 0.1:
         text = f"dropout with probability {last[1].p:g} stands behind the last layer: outputs are set to 0 at random"
         return [mode, found("dropout_strong", "failure", text, last[0])]
-    noise = number(p / max(1 - p, 1e-9))
-    text = f"probability {p:g}: noise of {noise} times the signal's square; above 2 it drowns it"
-    return [mode, judged("dropout_strong", p > DROPPED, text, path)]
+    text = _noise(p)
+    if p <= DROPPED:
+        return [mode, found("dropout_strong", "ok", text)]
+    return [mode, found("dropout_strong", "failure" if p >= DROWNED else "warning", text, path)]
+
+
+def _noise(p: float) -> str:
+    text = (
+        f"probability {p:g}: noise of {number(p / max(1 - p, 1e-9))} times the signal's square; more than 2 is much,"
+    )
+    return f"{text} and 9 drowns it"
+
+
+def dropping(program: Program, own: Trial, steps: int) -> list[Finding]:
+    """Whether dropout that is strong, and not by itself too strong, keeps the trial from learning."""
+    strong = [(name, m) for name, m in program.model.named_modules() if isinstance(m, DROPOUTS) and m.p > DROPPED]
+    if not strong or own.gone() >= LEARNED:
+        return []
+    name, module = max(strong, key=lambda each: each[1].p)
+    model, optimizer = copied(*program.pair)
+    free = run(program.like(without_dropout(model), optimizer), steps)
+    if free.gone() < max(own.gone(), 0.0) + LEARNED:
+        return []
+    text = (
+        f"{_noise(module.p)}; loss {number(own.before)} to {number(own.end)}, without dropout to {number(free.end)}"
+    )
+    return [found("dropout_strong", "failure", text, name)]
 
 
 def _last_module(program: Program) -> tuple[str, nn.Module] | None:
@@ -81,11 +114,36 @@ def _norms(program: Program, seen: FirstPass, still: FirstPass) -> list[Finding]
         text = "the batch holds one example: its own mean and variance are taken from it"
         result.append(found("batchnorm_single", "warning", text, next(iter(modules))))
     elif modules:
-        result.append(found("batchnorm_single", "ok", f"batches of {n or '?'}"))
+        result.append(_few(program, n))
     leaves = [m for m in program.model.modules() if next(m.children(), None) is None]
     biased = [a for a, b in pairwise(leaves) if getattr(a, "bias", None) is not None and isinstance(b, BATCH_NORMS)]
     text = f"{len(biased)} layers before batch norm have a bias, which it subtracts: it costs nothing but memory"
     return [*result, found("bias_before_norm", "ok", text if biased else "none")]
+
+
+def _few(program: Program, n: int | None) -> Finding:
+    """Whether batch norm takes its statistics from very few values of a channel."""
+    model, counts = program.bare(), dict[str, int]()
+
+    def count(name: str, module: nn.Module, given: Any) -> None:
+        if given:
+            counts[name] = given[0].numel() // max(1, given[0].shape[1])
+
+    for name, module in model.named_modules():
+        if isinstance(module, BATCH_NORMS):
+            module.register_forward_pre_hook(lambda m, given, name=name: count(name, m, given))
+    with torch.no_grad():
+        program.output(model, program.x)
+    least = min(counts, key=lambda name: counts[name], default="")
+    slug, text = "batchnorm_single", f"batches of {n or '?'}"
+    if not 1 < counts.get(least, math.inf) <= FEW:
+        return found(slug, "ok", text)
+    text += f": each channel's mean and variance are taken from {counts[least]} values"
+    if counts[least] == 2:
+        text += ", so its output is beta + gamma for one and beta - gamma for the other, whatever the values"
+    else:
+        text += f", and the variance is wrong by {100 * math.sqrt(2 / (counts[least] - 1)):.0f} % on average"
+    return found(slug, "warning", text, least)
 
 
 def drift(program: Program, own: Trial) -> list[Finding]:
@@ -93,8 +151,8 @@ def drift(program: Program, own: Trial) -> list[Finding]:
     modules = [m for m in own.model.modules() if isinstance(m, BATCH_NORMS) and m.running_mean is not None]
     if not modules or not finite(own.model) or not isinstance(program.x, Tensor):
         return []
-    slug, batch, model = "batchnorm_drift", program.batches[0], without_dropout(own.model)
-    (trained, _), (evaluated, _) = (program.measured(model, batch, training=mode) for mode in (True, False))
+    slug, model = "batchnorm_drift", without_dropout(own.model)
+    trained, evaluated = (_mean_loss(program, model, training=mode) for mode in (True, False))
     try:
         drifts = norm_drift(model, cloned(program.x), batch_size=len(program.x))
     except ValueError:
@@ -102,14 +160,21 @@ def drift(program: Program, own: Trial) -> list[Finding]:
     name, worst = max(drifts.items(), key=lambda each: float(max(each[1].mean.max(), each[1].std.max())))
     size, momenta = float(max(worst.mean.max(), worst.std.max())), [m.momentum for m in modules if m.momentum]
     text = f"in {name} running statistics are {number(size)} standard deviations (or e-fold) from the batch's"
-    text += f" after {len(own.losses)} steps of the trial; the loss is {number(trained)} in training mode,"
-    text += f" {number(evaluated)} in evaluation mode; {DRIFTED:g} is well above chance"
+    text += f" after {len(own.losses)} steps of the trial; on the same examples the loss is {number(trained)} in"
+    text += f" training mode, {number(evaluated)} in evaluation mode; {DRIFTED:g} is well above chance"
     slow = momenta and min(momenta) * len(own.losses) < 1
-    worse = math.isfinite(trained) and not evaluated < 1.5 * trained + 0.3
+    # what needs more steps than were made is not the noise of a few batches
+    most = 2 * trained + SETTLED * own.before if slow else 1.5 * trained + 0.3
+    worse = math.isfinite(trained) and not evaluated < most
     if size > DRIFTED and worse and (slow or own.gone() > 0):
         more = f"; with momentum {min(momenta):g} they need {1 / min(momenta):.0f} steps to settle" if slow else ""
         return [found(slug, "failure", text + more, name)]
     return [found(slug, "ok", text)]
+
+
+def _mean_loss(program: Program, model: nn.Module, *, training: bool) -> float:
+    losses = [program.measured(model, batch, training=training)[0] for batch in program.batches[:COMPARED]]
+    return sum(losses) / len(losses)
 
 
 def _mixed(program: Program, still: FirstPass) -> list[Finding]:

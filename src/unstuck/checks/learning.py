@@ -9,9 +9,10 @@ from torch import nn
 
 from unstuck.checks.batches import Batch, part_of
 from unstuck.checks.behaviour import Loss, loss_of
+from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program, without_dropout
 from unstuck.checks.report import Finding, found, judged, missing
-from unstuck.checks.training import Trial
+from unstuck.checks.training import Trial, within
 from unstuck.claims import number
 
 TINY = 10
@@ -19,6 +20,9 @@ RATES = (3e-3, 3e-2, 3e-4)
 LEFT = 0.5
 """What may be left of the loss at chance after hundreds of steps on ten examples; healthy networks leave less than a
 tenth."""
+
+ENOUGH = 100
+"""Steps after which ten examples that are not learned are a finding."""
 
 RISEN, APART, GAP = 1.5, 0.3, 0.25
 """Validation loss above that of training, as a multiple of what it was at its lowest, and as a share of the whole
@@ -59,8 +63,8 @@ def overfit(program: Program, n: int, steps: int, goal: float) -> tuple[float, i
     return best
 
 
-def judge_overfit(program: Program, loss: Loss | None, steps: int) -> list[Finding]:
-    """Whether ten examples can be learned by heart."""
+def judge_overfit(program: Program, loss: Loss | None, seen: FirstPass, steps: int) -> list[Finding]:
+    """Whether ten examples can be learned by heart, in the time of two trials."""
     slug = "cannot_overfit"
     if any(p.dtype in (torch.float16, torch.bfloat16) for p in program.model.parameters()):
         return [found(slug, "inconclusive", "Adam needs more than half precision")]
@@ -69,7 +73,10 @@ def judge_overfit(program: Program, loss: Loss | None, steps: int) -> list[Findi
     chance, least = _ends(program.at(part_of(program.batches[0], slice(TINY))))
     if not math.isfinite(chance) or chance <= least:
         return [found(slug, "inconclusive", "the loss of knowing nothing is not known")]
-    lowest, taken, lr = overfit(program, TINY, 2 * steps, least + 0.1 * (chance - least))
+    made = max(10, min(2 * steps, 2 * within(program, seen, TINY) // len(RATES)))
+    lowest, taken, lr = overfit(program, TINY, made, least + 0.1 * (chance - least))
+    if lowest > least + LEFT * (chance - least) and made < min(ENOUGH, program.steps):
+        return [found(slug, "inconclusive", f"a step is so expensive that only {made} were made at each rate")]
     text = f"{TINY} examples: loss {number(lowest)} after {taken} steps of Adam at {lr:g}, {number(chance)} is"
     text += f" that of chance{f', {number(least)} the least' if least else ''}; at most half of it may be left"
     return [judged(slug, lowest > least + LEFT * (chance - least), text)]

@@ -91,10 +91,11 @@ def judge(program: Program, first: FirstPass) -> list[Finding]:
     except Exception as error:
         text = f"the training step raises {type(error).__name__}: {error}"
         return [found(slug, "inconclusive", text) for slug in slugs]
+    underflow = _underflow(program, still, first)
     return [
         _zeroed(still[0]),
-        *_underflow(program, still, first),
-        *_moves(program, moving, first),
+        *underflow,
+        *_moves(program, moving, first, lost=bool(underflow)),
         *_modes(program, still[0]),
     ]
 
@@ -167,7 +168,8 @@ def _underflow(program: Program, still: tuple[Seen, nn.Module, bool], first: Fir
     return [found("half_underflow", "failure", f"{text} float32; above {100 * LOST:.0f} % they matter")]
 
 
-def _moves(program: Program, moving: tuple[Seen, nn.Module, bool], first: FirstPass) -> list[Finding]:
+def _moves(program: Program, moving: tuple[Seen, nn.Module, bool], first: FirstPass, *, lost: bool) -> list[Finding]:
+    """Whether weights move, and if not, why. `lost`: gradients are 0 for want of precision."""
     seen, _, moved = moving
     if moved:
         return [found("no_step", "ok", "the weights change")]
@@ -175,11 +177,15 @@ def _moves(program: Program, moving: tuple[Seen, nn.Module, bool], first: FirstP
     if not has_gradient or not all(math.isfinite(v) for v in seen.losses if v == v):
         return []
     if program.optimizer is not None and not any(float(group["lr"]) for group in program.optimizer.param_groups):
-        return [found("lr_small", "failure", "the learning rate is 0")]
+        return []  # which the trial tells
     if any(seen.taken) and _run(program, 1e4)[2]:
         return [found("no_step", "ok", "steps are too small to be seen in the weights")]
     if seen.cut and not any(seen.arrived):
         text = "backward() is called on a loss that no operation made: its graph is cut, and no gradient arrives"
+        return [found("parameters_detached", "failure", text)]
+    arrived = [g for part in seen.arrived for g in part.values()]
+    if seen.taken and arrived and not lost and not any(bool(g.any()) for g in arrived):
+        text = "backward() leaves gradients that are exactly 0 in all parameters: the loss in the step has no slope"
         return [found("parameters_detached", "failure", text)]
     if not seen.taken:
         why = f"optimizer.step() was not called in {REPEATS} calls of the step"
@@ -196,13 +202,22 @@ def _modes(program: Program, seen: Seen) -> list[Finding]:
         return []
     if not seen.evaluating:
         return [found("batchnorm_mode", "ok", "batch norm trains on the batch's statistics")]
-    text = f"the step runs {', '.join(sorted(seen.evaluating)[:3])} in evaluation mode"
+    text = f"the step runs {_modules(sorted(seen.evaluating))} in evaluation mode"
     model = program.model
     fresh = [n for n in norms if n in seen.evaluating and _never_ran(model.get_submodule(n))]
     if seen.model_evaluating or fresh:
         more = ", whose running statistics are still those of the start" if fresh else ", as the whole model"
         return [found("batchnorm_mode", "failure", text + more, min(seen.evaluating))]
     return [found("batchnorm_mode", "ok", f"{text}, the model in training mode: frozen on purpose")]
+
+
+def _modules(names: list[str]) -> str:
+    """Their names, said to be such: a name may be a number."""
+    if len(names) == 1:
+        return f"module {names[0]}" if names[0] else "the model itself"
+    if len(names) > 4:
+        return f"{len(names)} modules, {', '.join(names[:3])} among them,"
+    return f"modules {', '.join(names[:-1])} and {names[-1]}"
 
 
 def _never_ran(norm: Any) -> bool:

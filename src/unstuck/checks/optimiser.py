@@ -6,7 +6,7 @@ import math
 
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, judged, missing
-from unstuck.checks.training import LEARNED, Trial, run
+from unstuck.checks.training import LEARNED, Trial, run, scale_free
 from unstuck.claims import number
 
 
@@ -46,8 +46,12 @@ def clipping(program: Program, own: Trial) -> list[Finding]:
     if ratios[-1] - ratios[0] < 1e-3 * ratios[-1] and len(ratios) > 2:  # a scaled loss, whose gradient is scaled back
         often = 0.0
     text = f"{100 * often:.0f} % of {len(ratios)} gradients were clipped, the middle one to {number(middle, 2)} of"
-    bad = often > 0.9 and middle < 0.1
-    return [judged("clipping_always", bad, f"{text} its norm; to less than 0.1 it sets the step alone")]
+    bad, text = often > 0.9 and middle < 0.1, f"{text} its norm"
+    eps = max(float(group.get("eps", 0.0)) for group in own.optimizer.param_groups)
+    if bad and scale_free(own.optimizer) and not own.gradient < eps:
+        text += "; this optimiser divides by the gradient's own size, and half of its entries are above"
+        return [found("clipping_always", "ok", f"{text} {number(own.gradient)}, eps {number(eps)}")]
+    return [judged("clipping_always", bad, f"{text}; to less than 0.1 it sets the step alone")]
 
 
 def decay(program: Program, own: Trial, steps: int) -> list[Finding]:

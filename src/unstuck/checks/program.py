@@ -1,7 +1,7 @@
 """The program under examination: a copy of the model with its optimiser, its batches, its loss and its step.
 
 Everything runs on copies. What a step or a loss of the user's own reaches besides (it may close over the very model)
-is put back by `untouched`.
+is put back by `untouched` and `Surroundings`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import math
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -23,11 +24,14 @@ from torch.optim import Optimizer
 from unstuck import parts, private
 from unstuck.arguments import function, instance
 from unstuck.checks.batches import Batch, batches_of, cloned, first_of, is_pair, mapped, pooled
+from unstuck.checks.surroundings import Surroundings, Version
 from unstuck.checks.task import Task
 
 ENOUGH = 32
 """Examples in which a difference between them is seen."""
 DROPOUTS = nn.modules.dropout._DropoutNd
+RATES = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
+"""Settings of an optimiser that are learning rates: the one that counts, and those that schedulers keep there."""
 
 
 def copied(model: nn.Module, optimizer: Optimizer | None) -> tuple[nn.Module, Optimizer | None]:
@@ -129,8 +133,14 @@ def examined(
         raise ValueError("model: expected initialised parameters, got lazy ones; run one batch through it first")
     if optimizer is not None:
         instance("optimizer", optimizer, Optimizer, "a torch optimizer")
-    with untouched(model, optimizer):
-        program = Program(model, batch, optimizer=optimizer, **given)
+    with ExitStack() as kept:
+        kept.enter_context(untouched(model, optimizer))
+        around = Surroundings([given.get("train_step"), given.get("loss_fn")], model, optimizer)
+        for other in around.others:
+            whole, own = (nn.Module(), other) if isinstance(other, Optimizer) else (other, None)
+            kept.enter_context(untouched(whole, own))
+        kept.callback(around.restore)
+        program = Program(model, batch, optimizer=optimizer, around=around, **given)
         if runs:
             _ = program.task
         yield program
@@ -154,6 +164,7 @@ class Program:
         steps: int = 100,
         seed: int = 0,
         device: torch.device | None = None,
+        around: Surroundings,
     ) -> None:
         if loss_fn is not None:
             function("loss_fn", loss_fn, "output, y", made=True)
@@ -167,6 +178,7 @@ class Program:
             self.pair[0].to(device)
             self.batches, self.validation = mapped(lambda t: t.to(device), (self.batches, self.validation))
         self.given_loss, self.train_step, self.steps, self.seed = loss_fn, train_step, steps, seed
+        self.around, self.versions = around, WeakKeyDictionary[Optimizer, Version]()
         self.chance = math.inf  # the loss of knowing nothing, once it is known
         if isinstance(loss_fn, nn.Module):
             self.given_loss = copied(loss_fn, None)[0]
@@ -222,8 +234,9 @@ class Program:
             trained = [p for p in model.parameters() if p.requires_grad]
             optimizer = torch.optim.Adam(trained or [torch.zeros(1, requires_grad=True)], lr=1e-3)
         scale = settings.pop("scale", 1.0)
+        self.versions[optimizer] = self.around.version(scale)
         for group in optimizer.param_groups:
-            group["lr"] = group["lr"] * scale
+            group.update({name: group[name] * scale for name in RATES if name in group})
             group.update({name: value for name, value in settings.items() if name in group})
         for p in model.parameters():
             p.grad = None
@@ -231,12 +244,16 @@ class Program:
 
     def at(self, batch: Batch, model: nn.Module | None = None) -> Program:
         """The same program with one batch, and perhaps with another model in its place."""
-        one = Program.__new__(Program)
-        one.__dict__.update(self.__dict__, batches=[batch])
+        one = self.like(*(self.pair if model is None else (model, None)))
+        one.batches = [batch]
         for kept in ("task", "sample", "inputs", "labels"):
             one.__dict__.pop(kept, None)
-        if model is not None:
-            one.pair = (model, None)
+        return one
+
+    def like(self, model: nn.Module, optimizer: Optimizer | None) -> Program:
+        """The same program with another model and optimiser in their place."""
+        one = Program.__new__(Program)
+        one.__dict__.update(self.__dict__, pair=(model, optimizer))
         return one
 
     def bare(self) -> nn.Module:
@@ -297,7 +314,8 @@ class Program:
         """One training step, the user's or a plain one; the loss, NaN where the user's step returns none."""
         x, y = cloned(batch[0]), cloned(batch[1])
         if self.train_step is not None:
-            loss = self.train_step(model, optimizer, (x, y))
+            with self.around.at(self.versions.setdefault(optimizer, {}), model, optimizer):
+                loss = self.train_step(model, optimizer, (x, y))
         else:
             loss = self.plain_step(model, optimizer, (x, y))
         value = loss.detach().float().mean().item() if isinstance(loss, Tensor) else loss

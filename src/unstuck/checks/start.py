@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from unstuck import parts
 from unstuck.checks.first_pass import Activation, FirstPass, Layer
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, judged
@@ -39,6 +41,9 @@ STUCK = 10.0
 DEAD, SATURATED = 0.5, 0.5
 """More than half of a layer's units. At a centred start a ReLU is zero on half of the examples, so that none of 16 or
 more fires a unit is rare; a tanh or sigmoid of a signal of unit variance is saturated on less than 2 % of it."""
+
+ALIKE = 1e-5
+"""Difference between outputs over their size that rounding in float32 explains."""
 
 TINY = 1e-30
 
@@ -147,6 +152,61 @@ def _gradient(layers: list[Layer], untrained: bool, near: float) -> list[Finding
         judged("gradient_vanishes", vanishes, above, first.name),
         judged("gradient_explodes", explodes, f"{text}; limit {EXPLODED:g}", first.name),
     ]
+
+
+@torch.no_grad()
+def look_at_outputs(program: Program) -> list[Finding]:
+    """Whether anything of the inputs reaches the outputs: in evaluation mode, at these weights and at others.
+
+    It needs no layers that are known, and so sees recurrent networks and embeddings as well.
+    """
+    x, _ = program.sample
+    first = next(parts.tensors(x), None)
+    n = len(first) if first is not None and first.ndim else 0
+    if n < 2 or not any(t.ndim and len(t) == n and bool((t != t[:1]).any()) for t in parts.tensors(x)):
+        return []
+    model, since, size = program.bare().eval(), "", 0.0
+    for changed in (False, True, True):
+        if changed:  # a last layer of zeros is a start that some choose
+            for p in model.parameters():
+                if p.is_floating_point():
+                    spread = 0.3 * p.std(correction=0).nan_to_num(0) + 0.1 / math.sqrt(
+                        p[0].numel() if p.ndim > 1 else 1
+                    )
+                    p.add_(spread * torch.randn_like(p))
+        else:
+            program.seeded()
+        calls: list[tuple[str, bool]] = []
+        handles = [
+            module.register_forward_hook(
+                lambda m, _, out, name=name, calls=calls: calls.append((name, _alike(out, n)))
+            )
+            for name, module in model.named_modules()
+            if next(module.children(), None) is None
+        ]
+        out = program.task.pick(program.output(model, x))
+        for handle in handles:
+            handle.remove()
+        if not _alike(out, n):
+            return []
+        if not changed:
+            size, differs = float(out.abs().max()), [i for i, (_, alike) in enumerate(calls) if not alike]
+            since = next((name for name, _ in calls[differs[-1] + 1 if differs else 0 :]), "")
+    text = (
+        f"in evaluation mode the outputs of {n} examples are the same but for rounding (up to {number(size)}), and so"
+    )
+    text += " they are with other weights: nothing of the inputs arrives"
+    text += f" at module {since}; look at what goes into it" if since else ""
+    text += " (a normalisation over one feature leaves 0, the last state behind long padding has forgotten)"
+    return [found("inputs_collapse", "failure", text, since)]
+
+
+def _alike(output: Any, n: int) -> bool:
+    """Whether a tensor is finite and the same for all of its n examples, but for rounding."""
+    a = next(parts.tensors(output), None)
+    if a is None or not a.is_floating_point() or not a.ndim or len(a) != n or not a.numel():
+        return False
+    return bool((a - a[:1]).abs().max() <= ALIKE * a.abs().max())
 
 
 def _units(seen: FirstPass, untrained: bool, stuck: bool) -> list[Finding]:

@@ -30,6 +30,13 @@ SLOW = 5_000
 """Steps that the loss would take to 0 at the trial's rate: more than twice the 2,000 after which one ought to see
 something."""
 
+FAINT, USUAL = 1e-8, (1e-3, 1e-2, 0.1)
+"""Below the first a learning rate is compared with the usual ones of Adam and of descent, and not with multiples."""
+
+LOWERED = 1e-3
+"""A learning rate below this share of its highest moves nothing any more: cosine and one-cycle schedules reach it at
+their end."""
+
 TAME = 1e3
 """Weights below it have not grown without end."""
 RISKY = {
@@ -47,7 +54,8 @@ EACH_OPERATION = 4e4
 
 @dataclass
 class Trial:
-    """A trial: its losses, the loss on the first batch before and after, what the first steps' gradients were."""
+    """A trial: its losses, the loss on the first batch before and after, what the first steps' gradients were, the
+    learning rates before each step and after the last."""
 
     losses: list[float]
     before: float
@@ -59,6 +67,7 @@ class Trial:
     gradient: float = math.nan
     shrunk: float = 1.0
     chance: float = math.inf
+    rates: list[float] = field(default_factory=list)
 
     @property
     def stopped(self) -> int | None:
@@ -92,24 +101,45 @@ class Trial:
 
 def affordable(program: Program, seen: FirstPass, wanted: int, examples: int | None = None) -> int:
     """How many steps of `wanted` a training may have, on batches like the first, or of so many examples."""
+    return max(min(wanted, 10), min(wanted, int(BUDGET * wanted / program.steps / _each(program, seen, examples))))
+
+
+def within(program: Program, seen: FirstPass, examples: int) -> int:
+    """How many steps on so many examples cost as much as one trial."""
+    return int(BUDGET / _each(program, seen, examples))
+
+
+def _each(program: Program, seen: FirstPass, examples: int | None) -> float:
+    """Multiplications in the time of one step."""
     larger = 1.0 if examples is None else examples / max(1, len(program.y) if isinstance(program.y, Tensor) else 1)
-    each = 3 * (seen.cost * larger + EACH_OPERATION * seen.operations)
-    return max(min(wanted, 10), min(wanted, int(BUDGET * wanted / program.steps / max(each, 1))))
+    return max(3 * (seen.cost * larger + EACH_OPERATION * seen.operations), 1)
 
 
-def run(program: Program, steps: int, *, watched: bool = False, **settings: float) -> Trial:
+def scale_free(optimizer: Optimizer) -> bool:
+    """Whether its steps do not depend on the scale of the gradient, as Adam's and RMSprop's, which divide by it."""
+    return all("eps" in group or "betas" in group for group in optimizer.param_groups)
+
+
+def run(program: Program, steps: int, *, watched: bool = False, held: float = 0.0, **settings: float) -> Trial:
     """Train a copy; `settings` as for `Program.fresh`. It ends where the loss is not finite or a thousand times
-    larger."""
+    larger.
+
+    `held`: the learning rate at which each step begins, whatever a scheduler has made of it; 0 leaves it alone.
+    """
     model, optimizer = program.fresh(**settings)
     before, _ = program.measured(model, program.batches[0])
     size = _norm(model)
     recorder = Recorder(model, optimizer) if watched else None
     losses: list[float] = []
     validated: list[float] = []
+    rates: list[float] = []
     program.seeded()
     try:
         for step in range(steps):
             batch = program.batches[step % len(program.batches)]
+            for group in optimizer.param_groups if held else ():
+                group["lr"] = held
+            rates.append(_rate(optimizer))
             value = program.step(model, optimizer, batch)
             if value != value and all(v == v for p in model.parameters() for v in [float(p.detach().sum())]):
                 value = program.measured(model, batch)[0]  # the user's step returns no loss
@@ -126,9 +156,14 @@ def run(program: Program, steps: int, *, watched: bool = False, **settings: floa
     after, _ = program.measured(model, program.batches[0])
     shrunk = _norm(model) / size if size else 1.0
     trial = Trial(losses, before, after, model, optimizer, shrunk=shrunk, validation=validated, chance=program.chance)
+    trial.rates = [*rates, _rate(optimizer)]
     if recorder is not None:
         _gradients(trial, recorder)
     return trial
+
+
+def _rate(optimizer: Optimizer) -> float:
+    return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
 def _norm(model: nn.Module) -> float:
@@ -152,22 +187,28 @@ def _gradients(trial: Trial, recorder: Recorder) -> None:
 
 # --- the learning rate ---
 
+SLUGS = ("lr_small", "lr_large", "diverges", "units_killed")
+"""The faults that the trial, and others beside it, tell of."""
+
 
 def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, steps: int) -> list[Finding]:
     """Findings on the learning rate, and on units that die, of the program's own trial and of others beside it."""
     chance = loss.chance if loss is not None and math.isfinite(loss.chance) else own.before
-    slugs = ("lr_small", "lr_large", "diverges", "units_killed")
+    if (fell := _scheduled(program, own, steps)) is not None:
+        return [fell]
     killed = _killed(program, seen, own)
     if own.gone() >= LEARNED and not killed:
         text = f"the trial's loss falls from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
-        return [found(slug, "ok", text) for slug in slugs]
+        return [found(slug, "ok", text) for slug in SLUGS]
     if program.optimizer is None:
-        return [missing(slug, "optimizer") for slug in slugs[:3]] + killed
+        return [missing(slug, "optimizer") for slug in SLUGS[:3]] + killed
     if own.before < 0.5 * chance and math.isfinite(own.end) and own.end < 2 * own.before:
-        return [found(slug, "ok", "the network has been trained, and stays so") for slug in slugs]
+        return [found(slug, "ok", "the network has been trained, and stays so") for slug in SLUGS]
+    rate = _rate(program.optimizer)
+    if rate == 0:
+        return [_zero(program.optimizer)]
     if own.stopped and (born := _born(program, own.stopped)) is not None:
         return [born]
-    rate = max(float(group["lr"]) for group in program.optimizer.param_groups)
     grew = not math.isfinite(own.end) or own.end > 2 * max(own.before, chance)
     result = _fast(program, own, steps, rate, grew) if grew or own.gone() < LEARNED else []
     if not result and math.isfinite(own.end):
@@ -177,7 +218,7 @@ def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, step
         result += killed
     named = {f.fault for f in result}
     text = f"loss {number(own.before)} to {_end(own)} in {len(own.losses)} steps; no other rate does better"
-    return [*result, *(found(slug, "ok", text) for slug in slugs if slug not in named)]
+    return [*result, *(found(slug, "ok", text) for slug in SLUGS if slug not in named)]
 
 
 def _fast(program: Program, own: Trial, steps: int, rate: float, grew: bool) -> list[Finding]:
@@ -242,14 +283,46 @@ def _slow(program: Program, own: Trial, steps: int, rate: float) -> list[Finding
     needed = len(own.losses) / share if share > 0 else math.inf
     if needed < SLOW:
         return []
-    for scale in (100.0, 1e3, 1e4, 1e5):
+    scales = (100.0, 1e3, 1e4, 1e5) if rate >= FAINT else tuple(each / rate for each in USUAL)
+    if program.optimizer is not None and scale_free(program.optimizer):  # no weight needs steps longer than 1
+        scales = tuple(scale for scale in scales if scale * rate <= 1)
+    for scale in scales:
         faster = run(program, steps, scale=scale)
         if faster.gone() > max(LEARNED, 10 * share):
             text = f"learning rate {rate:g}: loss {number(start)} to {number(last)} in {len(own.losses)} steps, at"
-            text += f" which it would take {number(needed, 2)} steps to 0; {rate * scale:g}: to {number(faster.end)}"
+            text += (
+                f" which it would take {number(needed, 2)} steps to 0"
+                if needed < math.inf
+                else " which it never falls"
+            )
+            text += f"; {rate * scale:g}: to {number(faster.end)}"
             text += " in as many"
             return [found("lr_small", "failure", f"{text}; more than {SLOW:,} is more than one ought to wait")]
     return []
+
+
+def _zero(optimizer: Optimizer) -> Finding:
+    """A learning rate of 0: a scheduler may set it there for the first steps, nobody else has a reason."""
+    later = max(float(group.get("initial_lr", 0)) for group in optimizer.param_groups)
+    if not later:
+        return found("lr_small", "failure", "the learning rate is 0: no step changes a weight")
+    text = f"the learning rate is 0, where a scheduler has set it ({later:g} before): nothing is learned until it is"
+    return found("lr_small", "warning", f"{text} called, which would be a whole epoch where it is called after each")
+
+
+def _scheduled(program: Program, own: Trial, steps: int) -> Finding | None:
+    """A learning rate that the step itself lowers so fast that a constant one does better."""
+    highest, last = max(own.rates, default=0.0), own.rates[-1] if own.rates else 0.0
+    if not last < LOWERED * highest or not math.isfinite(own.end):
+        return None
+    held = run(program, steps, held=highest)
+    if held.gone() < own.gone() + LEARNED:
+        return None
+    gone = next(i for i, rate in enumerate(own.rates) if rate < LOWERED * highest and i > own.rates.index(highest))
+    text = f"the step lowers the learning rate from {highest:g} to {last:g} within {len(own.losses)} steps (below a"
+    text += f" thousandth of it after {gone}), as a scheduler for epochs does that is called after each batch: loss"
+    text += f" {number(own.before)} to {number(own.end)}; where the rate stays as it is, to {number(held.end)}"
+    return found("lr_small", "failure", text)
 
 
 def _border(program: Program, rate: float) -> str:

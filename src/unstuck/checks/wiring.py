@@ -12,8 +12,12 @@ from unstuck import graph
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, missing
+from unstuck.claims import number
 
 SLUGS = ("parameters_frozen", "parameters_detached", "parameters_unused", "parameters_missing")
+
+STAIRS = {"Round", "Sign", "Floor", "Ceil", "Trunc", "Sgn", "Heaviside"}
+"""Nodes of autograd's graph whose slope is 0."""
 
 
 def judge(program: Program, seen: FirstPass) -> list[Finding]:
@@ -56,6 +60,34 @@ def _missing(program: Program, named: dict[str, Parameter], order: list[str]) ->
     if left_out and not _deliberate(program, left_out, order):
         return found(slug, "failure", f"{text}: {', '.join(left_out[:4])}", _layer(left_out))
     return found(slug, "ok", text)
+
+
+def flat(program: Program, seen: FirstPass) -> list[Finding]:
+    """Whether the loss has no slope: no gradient by any outputs, although it differs between them."""
+    _, y = program.sample
+    out = program.task.pick(seen.output).detach()
+    if out.dtype.itemsize < 4:  # a slope of 0 may be one that half precision cannot hold
+        return []
+    draw = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(out.device, out.dtype)
+    values, stairs = list[float](), set[str]()
+    for tried in (out, out.roll(1, 0), draw.sigmoid(), draw):
+        leaf = tried.clone().requires_grad_()
+        with torch.enable_grad():
+            try:
+                loss = program.loss(program.task.put(seen.output, leaf), y).mean()
+            except Exception:  # it does not take all outputs
+                continue
+            slope = torch.autograd.grad(loss, leaf, allow_unused=True)[0] if loss.requires_grad else None
+        if slope is not None and bool(slope.any()):
+            return []
+        values.append(float(loss.detach()))
+        stairs |= {graph.kind(node) for node in graph.behind(loss)} & STAIRS if loss.requires_grad else set()
+    if len(values) < 2 or not max(values) - min(values) > 1e-6 * abs(max(values)):
+        return []
+    text = f"the loss goes from {number(min(values))} to {number(max(values))} with the outputs, and its gradient by"
+    text += " them is exactly 0 everywhere"
+    text += f": it goes through {', '.join(sorted(stairs)).lower()}(), whose slope is 0" if stairs else ""
+    return [found("parameters_detached", "failure", text)]
 
 
 def _layer(names: list[str]) -> str:
