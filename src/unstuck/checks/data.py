@@ -34,6 +34,12 @@ MOVED = 3.0
 """Validation inputs three standard deviations away from those of training, or three times as wide, are other
 inputs."""
 
+DIFFERENT = {
+    "symptom": "The training goes well, and in validation the network is poor or guesses.",
+    "cause": "the validation inputs are scaled in another way than the training inputs",
+    "cure": "scale both with the same numbers, the mean and standard deviation of the training part",
+}
+
 IMBALANCED = 0.9
 """A share of one class at which naming it always has an error below that of many trained networks."""
 
@@ -117,7 +123,7 @@ def look_at_validation(program: Program) -> list[Finding]:
         return []
     text = f"training inputs have mean {number(mean)} and standard deviation {number(std)}, those of the validation"
     text += f" {number(other_mean)} and {number(other_std)}: they are not scaled by the same numbers"
-    return [found("inputs_not_scaled", "failure", text)]
+    return [found("inputs_not_scaled", "failure", text, **DIFFERENT)]
 
 
 def look_at_labels(program: Program, loss: Loss | None) -> list[Finding]:

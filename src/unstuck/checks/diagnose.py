@@ -143,7 +143,8 @@ class Examination:
         if self.failed("inputs_not_finite", "weights_not_finite") or (broken is not None and broken[1]):
             return
         self.attempt(output.first_loss, program, loss, seen)
-        self.attempt(wiring.judge, program, seen)
+        wired = self.attempt(wiring.judge, program, seen)
+        self.notes += wired[1] if wired else []
         self.attempt(data.look_at_scale, program, seen)
         self.attempt(data.look_at_validation, program)
         chance = math.nan if loss is None else loss.chance

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -26,7 +26,8 @@ class Finding:
         fault: its slug in `FAULTS`.
         verdict: "failure" (it stops training or makes it wrong), "warning" (suspicious), "inconclusive" (it could not
             be judged), "ok" (looked for and not found).
-        symptom, cause, cure, page: as in `FAULTS`; the page is shown with its number and title.
+        symptom, cause, cure, page: as in `FAULTS`, or more closely where the evidence tells more; the page is shown
+            with its number and title.
         layer: where; "" for the whole program.
         evidence: the numbers, the threshold, and where that comes from; or what is missing.
     """
@@ -51,9 +52,9 @@ class Finding:
         return said[self.verdict]
 
 
-def found(fault: str, verdict: str, evidence: str, layer: str = "") -> Finding:
-    """A finding, with what the table says of its fault."""
-    row = FAULTS[fault]
+def found(fault: str, verdict: str, evidence: str, layer: str = "", **closer: str) -> Finding:
+    """A finding, with what the table says of its fault, but for a `symptom`, `cause` or `cure` that is told closer."""
+    row = replace(FAULTS[fault], **closer)
     return Finding(fault, cast(Verdict, verdict), row.symptom, layer, evidence, row.cause, row.cure, row.page)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from unstuck.checks.batches import cloned
 from unstuck.checks.first_pass import Activation, FirstPass, Layer
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, judged
@@ -40,6 +42,10 @@ DEAD, SATURATED = 0.5, 0.5
 """More than half of a layer's units. At a centred start a ReLU is zero on half of the examples, so that none of 16 or
 more fires a unit is rare; a tanh or sigmoid of a signal of unit variance is saturated on less than 2 % of it."""
 
+MOVING = 3
+"""Steps after which weights of zero have moved, if ever they do: a layer of zeros below another of zeros gets a
+gradient when the upper one has moved, and one step later what lies below."""
+
 TINY = 1e-30
 
 
@@ -50,23 +56,39 @@ def look_at_weights(program: Program, seen: FirstPass) -> list[Finding]:
     bad = [name for name, p in floating if not p.isfinite().all()]
     if bad:
         return [found("weights_not_finite", "failure", f"not finite: {', '.join(bad[:5])}", bad[0])]
-    zero, equal = [], []
+    zero: list[str] = []
+    equal: list[str] = []
     for name, p in named:
         g = seen.gradients.get(name)
         if p.ndim < 2 or g is None or not torch.isfinite(g).all():
             continue
         if not p.any():
-            if not g.any():  # a layer of zeros that gets a gradient is a start that some choose: it moves at once
+            if not g.any():  # a layer of zeros that gets a gradient moves at once
                 zero.append(name)
         elif len(p) > 1 and _same_rows(p) and _same_rows(g):
             equal.append(name)
-    zeros = f"all weights of {', '.join(zero[:4])} are 0, and so is their gradient: they stay 0" if zero else "none"
+    zero = _unmoved(program, zero) if zero else []
+    zeros = f"all weights of {', '.join(zero[:4])} are 0, and so is their gradient; after {MOVING} steps they still are"
+    zeros = zeros if zero else "none that stay 0"
     same = f"all units of {', '.join(equal[:4])} have the same weights and the same gradient" if equal else "none"
     return [
         found("weights_not_finite", "ok", f"all {len(named)} parameters are finite"),
         judged("weights_zero", bool(zero), zeros, "".join(zero[:1])),
         judged("weights_equal", bool(equal), same, "".join(equal[:1])),
     ]
+
+
+def _unmoved(program: Program, names: list[str]) -> list[str]:
+    """Those weights that are still zero after some steps of Adam: a start at zero that moves is one that some choose.
+
+    Not the program's own steps, whose faults are others.
+    """
+    model = program.bare()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
+    program.seeded()
+    for _ in range(MOVING):
+        program.plain_step(model, optimizer, cloned(program.sample))
+    return [name for name in names if not model.get_parameter(name).any()]
 
 
 def _same_rows(w: Tensor) -> bool:
@@ -83,16 +105,20 @@ def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bo
             values.
     """
     near = STUCK if stuck else 1.0
-    layers = [layer for layer in seen.layers if math.isfinite(layer.size)]
+    # what starts at zero is judged by whether it moves: it passes nothing on yet, and no gradient down
+    layers = [layer for layer in seen.layers if math.isfinite(layer.size) and layer.gain > 0]
     result = [*_units(seen, untrained, stuck), *(_steep(program, seen) if stuck else ())]
     if len(layers) < 2:
         return result
-    scale, gradient = _scale(layers, seen, untrained, near), _gradient(layers, untrained, near)
+    answers = program.task.pick(seen.output)
+    starts_at_zero = any(layer.gain == 0 for layer in seen.layers)
+    passed = [layer for layer in layers if not (starts_at_zero and layer.gradient == 0)]
+    scale, gradient = _scale(layers, answers, seen, untrained, near), _gradient(passed, untrained, near)
     if any(f.fault == "inputs_collapse" and f.verdict == "failure" for f in scale):  # both fade for one reason
         if 2 * sum(a.kind == "sigmoid" for a in seen.activations) < len(seen.activations):
             gradient = [f for f in gradient if f.fault != "gradient_vanishes"]
         else:  # a sigmoid's slope is at most 1/4, whatever the weights
-            gradient = _gradient(layers, untrained, STUCK)
+            gradient = _gradient(passed, untrained, STUCK)
     return [*result, *scale, *gradient]
 
 
@@ -107,7 +133,7 @@ def _steep(program: Program, seen: FirstPass) -> list[Finding]:
     return []
 
 
-def _scale(layers: list[Layer], seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
+def _scale(layers: list[Layer], answers: Any, seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
     first, last = layers[0], layers[-1]
     gains = ", ".join(number(layer.gain, 2) for layer in layers[:8])
     gain_text = f"root mean square weight times sqrt(fan-in), by layer: {gains}; a healthy start has 0.5 to 1.7"
@@ -118,11 +144,14 @@ def _scale(layers: list[Layer], seen: FirstPass, untrained: bool, near: float) -
     mostly_small = len(small) >= 0.5 * len(layers)
     alike = last.spread < COLLAPSED * last.size and last.spread < STUCK * FADED * 2 * first.given
     collapsed = alike or (faded and last.spread < FADED * near * first.spread)
+    # the last product may be one branch of several: what is returned counts
+    collapsed = collapsed and not (isinstance(answers, Tensor) and differ(answers))
     large = [layer for layer in layers[:-1] if layer.gain > GAIN_LARGE and not layer.normalised]
     saturated = any(a.saturated > SATURATED for a in seen.activations)
     grown = last.size > 10 * max(first.given, 1.0) or (saturated and len(large) > 1)
     result = {slug: found(slug, "ok", gain_text) for slug in ("weights_small", "weights_large")}
-    result["inputs_collapse"] = found("inputs_collapse", "ok", fell)
+    if len(layers) > 2:  # through fewer nothing fades
+        result["inputs_collapse"] = found("inputs_collapse", "ok", fell)
     if untrained and faded and mostly_small:
         result["weights_small"] = found("weights_small", "failure", f"{fell}; {gain_text}", small[0].name)
     if untrained and collapsed and not mostly_small and len(layers) > 2:
@@ -132,6 +161,12 @@ def _scale(layers: list[Layer], seen: FirstPass, untrained: bool, near: float) -
         text = f"{gain_text}; the signal is {number(first.given)} at the input and {number(last.size)} behind"
         result["weights_large"] = found("weights_large", "failure", f"{text} {last.name}", large[0].name)
     return list(result.values())
+
+
+def differ(answers: Tensor) -> bool:
+    """Whether outputs differ between examples by more than the limit of a collapse."""
+    out = answers.detach().float()
+    return bool((out - out.mean(0, keepdim=True)).square().mean().sqrt() > COLLAPSED * out.square().mean().sqrt())
 
 
 def _gradient(layers: list[Layer], untrained: bool, near: float) -> list[Finding]:

@@ -8,19 +8,25 @@ import torch
 from torch import nn
 from torch.nn.parameter import Parameter
 
-from unstuck import graph
+from unstuck import graph, parts
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, missing
 
 SLUGS = ("parameters_frozen", "parameters_detached", "parameters_unused", "parameters_missing")
 
+UNREGISTERED = {
+    "cause": "layers are used that the model does not know, so model.parameters() lacks theirs and no optimiser gets them",
+    "cure": "hold them in nn.ModuleList or nn.ModuleDict (single parameters in nn.ParameterList) instead of a list or "
+    "dict of Python's, and build the optimiser after that",
+}
 
-def judge(program: Program, seen: FirstPass) -> list[Finding]:
-    """Findings on parameters that cannot learn."""
-    named = dict(program.model.named_parameters())
+
+def judge(program: Program, seen: FirstPass) -> tuple[list[Finding], list[str]]:
+    """Findings on parameters that cannot learn, and notes on those that the loss does not ask for."""
+    named, notes = dict(program.model.named_parameters()), []
     if not named:
-        return []
+        return [], []
     result = {slug: found(slug, "ok", f"{len(named)} parameters") for slug in SLUGS}
     order = list(dict.fromkeys(layer.parameter for layer in seen.layers)) or list(named)  # as they are used
     frozen = [name for name, p in named.items() if not p.requires_grad]
@@ -31,6 +37,11 @@ def judge(program: Program, seen: FirstPass) -> list[Finding]:
     if without and len(frozen) < len(named):
         changes = [name for name in without if _changes(program, name)]
         unused = [name for name in without if name not in changes]
+        spare = _reached(program, unused) if unused else []
+        unused = [name for name in unused if name not in spare]
+        if spare and program.given_loss is not None:
+            text = f"{', '.join(spare[:4])}{' …' if len(spare) > 4 else ''}"
+            notes.append(f"Of the outputs, the loss does not use those that {text} lead to: these parameters do not learn.")
         if changes and not _deliberate(program, changes, order):
             text = f"{', '.join(changes[:4])}: the outputs change with them, and they get no gradient"
             result["parameters_detached"] = found("parameters_detached", "failure", text, _layer(changes))
@@ -39,15 +50,15 @@ def judge(program: Program, seen: FirstPass) -> list[Finding]:
             verdict = "failure" if len(unused) > 0.2 * len(named) else "warning"
             result["parameters_unused"] = found("parameters_unused", verdict, text, _layer(unused))
     result["parameters_missing"] = _missing(program, named, order)
-    return list(result.values())
+    return list(result.values()), notes
 
 
 def _missing(program: Program, named: dict[str, Parameter], order: list[str]) -> Finding:
     slug = "parameters_missing"
     hidden = _unregistered(program)
     if hidden:
-        text = f"{hidden} tensors that the loss depends on are not in model.parameters()"
-        return found(slug, "failure", f"{text}: layers in a plain list or dict?")
+        text = f"{hidden} parameters that the outputs are computed with are not in model.parameters()"
+        return found(slug, "failure", f"{text}: layers in a plain list or dict?", **UNREGISTERED)
     if program.optimizer is None:
         return missing(slug, "optimizer")
     held = {id(p) for group in program.optimizer.param_groups for p in group["params"]}
@@ -100,6 +111,15 @@ def _changes(program: Program, name: str) -> bool:
     p.mul_(1 + 0.5 * torch.rand_like(p) if p.is_floating_point() else 1)
     program.seeded()
     return not torch.equal(before, program.task.pick(program.output(model, program.x)))
+
+
+def _reached(program: Program, names: list[str]) -> list[str]:
+    """Those parameters that lead to something the model returns, if not to what the loss takes of it."""
+    model = program.bare()
+    program.seeded()
+    out = [t for t in parts.tensors(program.output(model, program.x)) if t.grad_fn is not None]
+    leaves = {id(node.variable) for t in out for node in graph.behind(t) if graph.kind(node) == graph.LEAF}  # type: ignore[attr-defined]
+    return [name for name in names if id(model.get_parameter(name)) in leaves]
 
 
 def _unregistered(program: Program) -> int:
