@@ -214,6 +214,8 @@ class Examination:
         if own.gone() < training.LEARNED and self.untrained and not self.failed("units_killed", "diverges", *ROOTS):
             self.attempt(data.look_at_scale, program, self.seen, True)
             self.attempt(start.look_at_signal, program, self.seen, True, True)
+        if self.failed("inputs_collapse"):
+            self.findings = training.outgrown(program, own, self.findings)
         self.attempt(layers.drift, program, own)
         self.attempt(labels.imbalance, program, own)
         self.attempt(learning.overfitting, program, own)

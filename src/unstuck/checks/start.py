@@ -110,10 +110,10 @@ def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bo
     result = [*_units(seen, untrained, stuck), *(_steep(program, seen) if stuck else ())]
     if len(layers) < 2:
         return result
-    answers = program.task.pick(seen.output)
+    returned = spread_and_size(program.task.pick(seen.output))
     starts_at_zero = any(layer.gain == 0 for layer in seen.layers)
     passed = [layer for layer in layers if not (starts_at_zero and layer.gradient == 0)]
-    scale, gradient = _scale(layers, answers, seen, untrained, near), _gradient(passed, untrained, near)
+    scale, gradient = _scale(layers, returned, seen, untrained, near), _gradient(passed, untrained, near)
     if any(f.fault == "inputs_collapse" and f.verdict == "failure" for f in scale):  # both fade for one reason
         if 2 * sum(a.kind == "sigmoid" for a in seen.activations) < len(seen.activations):
             gradient = [f for f in gradient if f.fault != "gradient_vanishes"]
@@ -133,19 +133,22 @@ def _steep(program: Program, seen: FirstPass) -> list[Finding]:
     return []
 
 
-def _scale(layers: list[Layer], answers: Any, seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
+def _scale(
+    layers: list[Layer], returned: tuple[float, float], seen: FirstPass, untrained: bool, near: float
+) -> list[Finding]:
     first, last = layers[0], layers[-1]
+    where, (spread, size) = f"behind {last.name}", (last.spread, last.size)
+    if returned[0] > spread:  # the last product is one of several branches: what comes of all of them counts
+        where, (spread, size) = "at the output", returned
     gains = ", ".join(number(layer.gain, 2) for layer in layers[:8])
     gain_text = f"root mean square weight times sqrt(fan-in), by layer: {gains}; a healthy start has 0.5 to 1.7"
-    fell = f"the difference between examples is {number(first.spread)} behind {first.name} and {number(last.spread)}"
-    fell += f" behind {last.name}, {number(last.spread / max(first.given, TINY), 2)} of the inputs"
-    faded = last.spread < FADED * near * max(first.given, TINY)
+    fell = f"the difference between examples is {number(first.spread)} behind {first.name} and {number(spread)} {where}"
+    fell += f", {number(spread / max(first.given, TINY), 2)} of the inputs"
+    faded = spread < FADED * near * max(first.given, TINY)
     small = [layer for layer in layers if 0 < layer.gain < GAIN_SMALL and not layer.normalised]
     mostly_small = len(small) >= 0.5 * len(layers)
-    alike = last.spread < COLLAPSED * last.size and last.spread < STUCK * FADED * 2 * first.given
-    collapsed = alike or (faded and last.spread < FADED * near * first.spread)
-    # the last product may be one branch of several: what is returned counts
-    collapsed = collapsed and not (isinstance(answers, Tensor) and differ(answers))
+    alike = spread < COLLAPSED * size and spread < STUCK * FADED * 2 * first.given
+    collapsed = alike or (faded and spread < FADED * near * first.spread)
     large = [layer for layer in layers[:-1] if layer.gain > GAIN_LARGE and not layer.normalised]
     saturated = any(a.saturated > SATURATED for a in seen.activations)
     grown = last.size > 10 * max(first.given, 1.0) or (saturated and len(large) > 1)
@@ -155,7 +158,7 @@ def _scale(layers: list[Layer], answers: Any, seen: FirstPass, untrained: bool, 
     if untrained and faded and mostly_small:
         result["weights_small"] = found("weights_small", "failure", f"{fell}; {gain_text}", small[0].name)
     if untrained and collapsed and not mostly_small and len(layers) > 2:
-        text = f"{fell}, {number(last.spread / max(last.size, TINY), 2)} of their size; it ought to stay above"
+        text = f"{fell}, {number(spread / max(size, TINY), 2)} of their size; it ought to stay above"
         result["inputs_collapse"] = found("inputs_collapse", "failure", f"{text} {COLLAPSED:g}", last.name)
     if untrained and large and grown:
         text = f"{gain_text}; the signal is {number(first.given)} at the input and {number(last.size)} behind"
@@ -163,10 +166,12 @@ def _scale(layers: list[Layer], answers: Any, seen: FirstPass, untrained: bool, 
     return list(result.values())
 
 
-def differ(answers: Tensor) -> bool:
-    """Whether outputs differ between examples by more than the limit of a collapse."""
+def spread_and_size(answers: Any) -> tuple[float, float]:
+    """Root mean square of outputs, of their differences from the mean over examples first; 0 of what is no tensor."""
+    if not isinstance(answers, Tensor) or not answers.numel():
+        return 0.0, 0.0
     out = answers.detach().float()
-    return bool((out - out.mean(0, keepdim=True)).square().mean().sqrt() > COLLAPSED * out.square().mean().sqrt())
+    return float((out - out.mean(0, keepdim=True)).square().mean().sqrt()), float(out.square().mean().sqrt())
 
 
 def _gradient(layers: list[Layer], untrained: bool, near: float) -> list[Finding]:
