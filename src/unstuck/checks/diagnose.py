@@ -121,6 +121,7 @@ class Examination:
     def _examine(self) -> None:
         program = self.program
         self.attempt(data.look_at_inputs, program)
+        self.notes += data.note_on_tokens(program)
         if not self._runs():
             return
         loss = self._loss()

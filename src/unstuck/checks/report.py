@@ -53,7 +53,7 @@ class Finding:
 
 
 def found(fault: str, verdict: str, evidence: str, layer: str = "", **closer: str) -> Finding:
-    """A finding, with what the table says of its fault, but for a `symptom`, `cause` or `cure` that is told closer."""
+    """A finding, with what the table says of its fault, or a `symptom`, `cause` or `cure` that is told closer."""
     row = replace(FAULTS[fault], **closer)
     return Finding(fault, cast(Verdict, verdict), row.symptom, layer, evidence, row.cause, row.cure, row.page)
 

@@ -181,7 +181,9 @@ def outgrown(program: Program, own: Trial, findings: list[Finding]) -> list[Find
     spread, size = spread_and_size(program.task.pick(program.measured(own.model, program.batches[0])[1]))
     if own.gone() < BELOW or not spread > COLLAPSED * size:
         return findings
-    text = f"the trial undoes it: after {len(own.losses)} steps it is {number(spread / size, 2)} of their size, and the"
+    text = (
+        f"the trial undoes it: after {len(own.losses)} steps it is {number(spread / size, 2)} of their size, and the"
+    )
     text += f" loss goes from {number(own.before)} to {_end(own)}"
     return [
         replace(f, verdict="warning", evidence=f"{f.evidence}; {text}")

@@ -16,8 +16,8 @@ from unstuck.checks.report import Finding, found, missing
 SLUGS = ("parameters_frozen", "parameters_detached", "parameters_unused", "parameters_missing")
 
 UNREGISTERED = {
-    "cause": "layers are used that the model does not know, so model.parameters() lacks theirs and no optimiser gets them",
-    "cure": "hold them in nn.ModuleList or nn.ModuleDict (single parameters in nn.ParameterList) instead of a list or "
+    "cause": "layers are used that the model does not know, so model.parameters() lacks what they hold",
+    "cure": "hold them in nn.ModuleList or nn.ModuleDict (parameters in nn.ParameterList), not in a list or "
     "dict of Python's, and build the optimiser after that",
 }
 
@@ -41,7 +41,9 @@ def judge(program: Program, seen: FirstPass) -> tuple[list[Finding], list[str]]:
         unused = [name for name in unused if name not in spare]
         if spare and program.given_loss is not None:
             text = f"{', '.join(spare[:4])}{' …' if len(spare) > 4 else ''}"
-            notes.append(f"Of the outputs, the loss does not use those that {text} lead to: these parameters do not learn.")
+            notes.append(
+                f"Of the outputs, the loss does not use those that {text} lead to: these parameters do not learn."
+            )
         if changes and not _deliberate(program, changes, order):
             text = f"{', '.join(changes[:4])}: the outputs change with them, and they get no gradient"
             result["parameters_detached"] = found("parameters_detached", "failure", text, _layer(changes))
@@ -75,7 +77,8 @@ def _layer(names: list[str]) -> str:
 
 
 def _deliberate(program: Program, names: list[str], order: list[str]) -> bool:
-    """Whether it looks like fine-tuning: the lower part does not learn, and was trained before.
+    """Whether it looks like fine-tuning: what does not learn was trained before, and is the lower part, or has beside
+    it weights that start at zero and learn: an addition that leaves the network at first as it was.
 
     Biases and norms follow the weights of their layers. A part is taken for trained unless its values are still those
     of a start: biases of exactly 0, or weights within the bounds of PyTorch's own, 1 / sqrt(fan-in).
@@ -83,7 +86,8 @@ def _deliberate(program: Program, names: list[str], order: list[str]) -> bool:
     weights = [name for name in order if name in names]
     if not weights:
         return all(program.model.get_parameter(name).ndim < 2 for name in names)
-    if weights != order[: len(weights)] or len(weights) == len(order):
+    added = any(not program.model.get_parameter(name).any() for name in order if name not in names)
+    if not added and (weights != order[: len(weights)] or len(weights) == len(order)):
         return False
     return not any(_as_drawn(program.model, name) for name in weights)
 
