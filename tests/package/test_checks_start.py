@@ -3,7 +3,7 @@ failure."""
 
 import pytest
 import torch
-from doctors_healthy import HEALTHY, Reader
+from doctors_healthy import HEALTHY, Encoder, Reader
 from doctors_pairs import Net, build, images, program, tokens
 from torch import nn
 from torch.nn import functional as F
@@ -104,6 +104,15 @@ def test_one_token_that_is_nearly_all_of_a_text_is_noted_and_padding_is_not():
         notes = diagnose(**program(Reader(), {"batch": [(text, y)]}, lr=1e-2)).notes
         assert any("Token 7 makes 98 %" in note for note in notes) == said, notes
     assert not any("Token" in note for note in diagnose(**program(Reader(), tokens(), lr=1e-2)).notes)
+
+
+@pytest.mark.parametrize(("network", "said"), [(Encoder, True), (Reader, False)])
+def test_where_nothing_is_learned_and_order_changes_nothing_this_is_noted(network, said):
+    x, _ = tokens()["batch"][0]
+    data = {"batch": [(x, (x[:, 2] < x[:, 8]).long())]}
+    report = diagnose(**program(network(), data, lr=1e-4))
+    assert any("hardly fell" in note for note in report.notes)
+    assert any("reverse order" in note for note in report.notes) == said
 
 
 def test_what_is_passed_over_is_not_said_to_be_looked_for():

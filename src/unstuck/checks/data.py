@@ -78,10 +78,8 @@ def note_on_tokens(program: Program) -> list[str]:
     if len(tokens) < TOKENS or len(kinds) < 3 or counts.max() < ONE_TOKEN * len(tokens):
         return []
     share = 100 * float(counts.max()) / len(tokens)
-    text = f"Token {int(kinds[counts.argmax()])} makes {share:.0f} % of the inputs (0 and padding aside), beside"
-    return [
-        f"{text} {len(kinds) - 1} others: is it the one of unknown words, and the vocabulary that of another text?"
-    ]
+    text = f"Token {int(kinds[counts.argmax()])} makes {share:.0f} % of the inputs (0 and padding aside)"
+    return [f"{text}: is it the one of unknown words, and the vocabulary that of another text?"]
 
 
 def look_at_scale(program: Program, seen: FirstPass, stuck: bool = False) -> list[Finding]:

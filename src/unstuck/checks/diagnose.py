@@ -231,3 +231,5 @@ class Examination:
         if self.untrained and own.gone() < 0.1 * training.LEARNED and not self.failed():
             fall = f"from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
             self.notes.append(f"Nothing was found, but the trial's loss hardly fell, either: {fall}.")
+            if layers.blind_to_order(program):
+                self.notes.append("The outputs are the same for tokens in reverse order: does the task depend on it?")

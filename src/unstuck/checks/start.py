@@ -68,10 +68,8 @@ def look_at_weights(program: Program, seen: FirstPass) -> list[Finding]:
         elif len(p) > 1 and _same_rows(p) and _same_rows(g):
             equal.append(name)
     zero = _unmoved(program, zero) if zero else []
-    zeros = (
-        f"all weights of {', '.join(zero[:4])} are 0, and so is their gradient; after {MOVING} steps they still are"
-    )
-    zeros = zeros if zero else "none that stay 0"
+    zeros = f"all weights of {', '.join(zero[:4])} are 0, and so is their gradient"
+    zeros = f"{zeros}; after {MOVING} steps they still are" if zero else "none that stay 0"
     same = f"all units of {', '.join(equal[:4])} have the same weights and the same gradient" if equal else "none"
     return [
         found("weights_not_finite", "ok", f"all {len(named)} parameters are finite"),
@@ -144,10 +142,8 @@ def _scale(
         where, (spread, size) = "at the output", returned
     gains = ", ".join(number(layer.gain, 2) for layer in layers[:8])
     gain_text = f"root mean square weight times sqrt(fan-in), by layer: {gains}; a healthy start has 0.5 to 1.7"
-    fell = (
-        f"the difference between examples is {number(first.spread)} behind {first.name} and {number(spread)} {where}"
-    )
-    fell += f", {number(spread / max(first.given, TINY), 2)} of the inputs"
+    fell = f"the difference between examples is {number(first.spread)} behind {first.name}"
+    fell += f" and {number(spread)} {where}, {number(spread / max(first.given, TINY), 2)} of the inputs"
     faded = spread < FADED * near * max(first.given, TINY)
     small = [layer for layer in layers if 0 < layer.gain < GAIN_SMALL and not layer.normalised]
     mostly_small = len(small) >= 0.5 * len(layers)

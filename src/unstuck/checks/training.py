@@ -178,13 +178,13 @@ def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, step
 
 def outgrown(program: Program, own: Trial, findings: list[Finding]) -> list[Finding]:
     """The same findings, in which a collapse of the start that the trial undoes is a warning only."""
-    spread, size = spread_and_size(program.task.pick(program.measured(own.model, program.batches[0])[1]))
-    if own.gone() < BELOW or not spread > COLLAPSED * size:
+    if own.gone() < BELOW:
         return findings
-    text = (
-        f"the trial undoes it: after {len(own.losses)} steps it is {number(spread / size, 2)} of their size, and the"
-    )
-    text += f" loss goes from {number(own.before)} to {_end(own)}"
+    spread, size = spread_and_size(program.task.pick(program.measured(own.model, program.batches[0])[1]))
+    if not spread > COLLAPSED * size:
+        return findings
+    text = f"the trial undoes it: after {len(own.losses)} steps it is {number(spread / size, 2)} of their size"
+    text += f", and the loss goes from {number(own.before)} to {_end(own)}"
     return [
         replace(f, verdict="warning", evidence=f"{f.evidence}; {text}")
         if (f.fault, f.verdict) == ("inputs_collapse", "failure")

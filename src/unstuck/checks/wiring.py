@@ -40,10 +40,8 @@ def judge(program: Program, seen: FirstPass) -> tuple[list[Finding], list[str]]:
         spare = _reached(program, unused) if unused else []
         unused = [name for name in unused if name not in spare]
         if spare and program.given_loss is not None:
-            text = f"{', '.join(spare[:4])}{' …' if len(spare) > 4 else ''}"
-            notes.append(
-                f"Of the outputs, the loss does not use those that {text} lead to: these parameters do not learn."
-            )
+            text = f"{', '.join(spare[:4])}{' …' if len(spare) > 4 else ''} lead to"
+            notes.append(f"Of the outputs, the loss does not use those that {text}: these parameters do not learn.")
         if changes and not _deliberate(program, changes, order):
             text = f"{', '.join(changes[:4])}: the outputs change with them, and they get no gradient"
             result["parameters_detached"] = found("parameters_detached", "failure", text, _layer(changes))
@@ -118,10 +116,12 @@ def _changes(program: Program, name: str) -> bool:
 
 
 def _reached(program: Program, names: list[str]) -> list[str]:
-    """Those parameters that lead to something the model returns, if not to what the loss takes of it."""
+    """Those parameters that lead to something the model returns beside what the labels are compared with."""
     model = program.bare()
     program.seeded()
-    out = [t for t in parts.tensors(program.output(model, program.x)) if t.grad_fn is not None]
+    output = program.output(model, program.x)
+    taken = program.task.pick(output)
+    out = [t for t in parts.tensors(output) if t is not taken and t.grad_fn is not None]
     leaves = {id(node.variable) for t in out for node in graph.behind(t) if graph.kind(node) == graph.LEAF}  # type: ignore[attr-defined]
     return [name for name in names if id(model.get_parameter(name)) in leaves]
 
