@@ -57,6 +57,51 @@ class Residual(nn.Module):
         return self.last(x)
 
 
+class Shy(nn.Module):
+    """Blocks whose last layer starts at zero, and an output that does."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 12, 3, stride=2, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(12, 12, 3, padding=1), nn.GELU(), nn.Conv2d(12, 12, 1)) for _ in range(3)
+        )
+        self.out = nn.Linear(12 * 49, 10)
+        for layer in (*(block[-1] for block in self.blocks), self.out):
+            nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.out(x.flatten(1))
+
+
+class LowRank(nn.Module):
+    """A frozen layer and a product of two narrow matrices beside it, the second of which starts at zero."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.down = layer.requires_grad_(False), nn.Linear(layer.in_features, 3, bias=False)
+        self.up = nn.Linear(3, layer.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x):
+        return self.layer(x) + self.up(self.down(x))
+
+
+def adapted():
+    """A trained perceptron whose three layers are adapted by products of low rank to moved pictures."""
+    model, data = Net(), images()
+    step, optimizer = step_of(F.cross_entropy), torch.optim.Adam(model.parameters(), 3e-3)
+    for i in range(60):
+        step(model, optimizer, data["batch"][i % 4])
+    model.fc1, model.fc2, model.fc3 = LowRank(model.fc1), LowRank(model.fc2), LowRank(model.fc3)
+    data = inputs(data, lambda x: x.roll(1, -1))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return program(model, data, optimizer=lambda _: torch.optim.Adam(trained, 1e-2))
+
+
 class Named(Net):
     """A dict as output, of which the loss takes one entry."""
 
@@ -324,6 +369,8 @@ HEALTHY = {
     "variational": lambda: program(Variational(), itself(images(raw=True)), evidence_bound),
     "segmentation": segmentation,
     "fine-tuned": fine_tuned,
+    "zero branches below a zero output": lambda: program(Shy(), images()),
+    "low rank beside frozen layers": adapted,
     "dict": lambda: program(Named(), images(), lambda o, y: F.cross_entropy(o["logits"], y)),
     "two inputs": two_inputs,
     "bytes, normalised": bytes_with_norm,

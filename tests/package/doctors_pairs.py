@@ -136,6 +136,14 @@ def one_column_in_euros(sick):
 
 
 @pair("inputs_not_scaled")
+def validation_as_measured(sick):
+    data = line()
+    x, y = data["validation"]
+    data["validation"] = (x * 40 + 300 if sick else x, y)
+    return program(Net(d=5, k=1), data, F.mse_loss)
+
+
+@pair("inputs_not_scaled")
 def divided_twice(sick):
     data = inputs(images(raw=True), lambda x: x / (255 if sick else 1))
     return program(Net(), data, optimizer=lambda p: torch.optim.SGD(p, 0.1))
@@ -673,6 +681,20 @@ def new_head_after_the_optimiser(sick):
     if sick:
         model.fc3 = nn.Linear(64, 10)
     return program(model, images(), optimizer=lambda _: optimizer)
+
+
+@pair("parameters_missing")
+def layers_in_a_dict(sick):
+    class Held(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers = {"in": nn.Linear(196, 48), "mid": nn.Linear(48, 48)}
+            self.layers, self.out = layers if sick else nn.ModuleDict(layers), nn.Linear(48, 10)
+
+        def forward(self, x):
+            return self.out(F.relu(self.layers["mid"](torch.tanh(self.layers["in"](x.flatten(1))))))
+
+    return program(Held(), images())
 
 
 @pair("parameters_frozen")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from unstuck import parts
 from unstuck.checks.batches import pooled
@@ -12,6 +13,10 @@ from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, judged
 from unstuck.claims import number
+
+ONE_TOKEN, TOKENS = 0.95, 300
+"""A share of one token at which hardly any text is left, among so many or more; the commonest word of English has
+0.06. Padding does not count."""
 
 LARGE, SMALL = 10.0, 0.02
 """A standard deviation an order of magnitude above 1 (for the small side: 50 times below it) is not scaled: the
@@ -31,6 +36,12 @@ MOVED = 3.0
 """Validation inputs three standard deviations away from those of training, or three times as wide, are other
 inputs."""
 
+DIFFERENT = {
+    "symptom": "The training goes well, and in validation the network is poor or guesses.",
+    "cause": "the validation inputs are scaled in another way than the training inputs",
+    "cure": "scale both with the same numbers, the mean and standard deviation of the training part",
+}
+
 
 def look_at_inputs(program: Program) -> list[Finding]:
     """Inputs that are not finite, or all the same."""
@@ -48,6 +59,22 @@ def look_at_inputs(program: Program) -> list[Finding]:
     constant = spread <= 1e-6 * size  # float32 has 7 digits: below, differences are rounding
     text = f"the {len(joined)} examples differ by at most {number(spread)}, their size is {number(size)}"
     return [*result, judged("inputs_constant", constant, text if constant else "the examples differ")]
+
+
+def note_on_tokens(program: Program) -> list[str]:
+    """A note where nearly all that goes into an embedding is the same token, as of words that are all unknown."""
+    x = program.inputs
+    embeddings = [m for m in program.model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
+    if x is None or not embeddings or x.ndim != 2 or x.is_floating_point() or x.dtype == torch.bool:
+        return []
+    padding = {0, *(m.padding_idx for m in embeddings if m.padding_idx is not None)}
+    tokens = x[~torch.isin(x, torch.tensor(sorted(padding), device=x.device))]
+    kinds, counts = tokens.unique(return_counts=True)
+    if len(tokens) < TOKENS or len(kinds) < 3 or counts.max() < ONE_TOKEN * len(tokens):
+        return []
+    share = 100 * float(counts.max()) / len(tokens)
+    text = f"Token {int(kinds[counts.argmax()])} makes {share:.0f} % of the inputs (0 and padding aside)"
+    return [f"{text}: is it the one of unknown words, and the vocabulary that of another text?"]
 
 
 def look_at_scale(program: Program, seen: FirstPass, stuck: bool = False) -> list[Finding]:
@@ -111,4 +138,4 @@ def look_at_validation(program: Program) -> list[Finding]:
         return []
     text = f"training inputs have mean {number(mean)} and standard deviation {number(std)}, those of the validation"
     text += f" {number(other_mean)} and {number(other_std)}: they are not scaled by the same numbers"
-    return [found("inputs_not_scaled", "failure", text)]
+    return [found("inputs_not_scaled", "failure", text, **DIFFERENT)]

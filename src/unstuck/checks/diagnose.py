@@ -127,6 +127,7 @@ class Examination:
     def _examine(self) -> None:
         program = self.program
         self.attempt(data.look_at_inputs, program)
+        self.notes += data.note_on_tokens(program)
         if not self._runs():
             return
         loss = self._loss()
@@ -149,7 +150,8 @@ class Examination:
         if self.failed("inputs_not_finite", "weights_not_finite") or (broken is not None and broken[1]):
             return
         self.attempt(output.first_loss, program, loss, seen)
-        self.attempt(wiring.judge, program, seen)
+        wired = self.attempt(wiring.judge, program, seen)
+        self.notes += wired[1] if wired else []
         self.attempt(wiring.flat, program, seen)
         self.attempt(data.look_at_scale, program, seen)
         self.attempt(data.look_at_validation, program)
@@ -229,6 +231,8 @@ class Examination:
             self.attempt(data.look_at_scale, program, self.seen, True)
             self.attempt(start.look_at_signal, program, self.seen, True, True)
         self.attempt(layers.dropping, program, own, steps)
+        if self.failed("inputs_collapse"):
+            self.findings = training.outgrown(program, own, self.findings)
         self.attempt(layers.drift, program, own)
         self.attempt(labels.imbalance, program, loss, own)
         self.attempt(learning.overfitting, program, own)
@@ -243,3 +247,5 @@ class Examination:
         if self.untrained and own.gone() < 0.1 * training.LEARNED and not self.raised():
             fall = f"from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
             self.notes.append(f"Nothing was found, but the trial's loss hardly fell, either: {fall}.")
+            if layers.blind_to_order(program):
+                self.notes.append("The outputs are the same for tokens in reverse order: does the task depend on it?")

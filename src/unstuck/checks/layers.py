@@ -206,6 +206,16 @@ def _mixed(program: Program, still: FirstPass) -> list[Finding]:
     return [judged(slug, change > 1e-4 * size and size > 0, text)]
 
 
+def blind_to_order(program: Program) -> bool:
+    """Whether the order of the tokens of an example changes no output: attention without positions sees none."""
+    x, model = program.x, program.bare().eval()
+    if not isinstance(x, Tensor) or x.ndim != 2 or x.is_floating_point() or x.shape[1] < 2:
+        return False
+    with torch.no_grad():
+        before, turned = (program.task.pick(program.output(model, t)).float() for t in (x, x.flip(1)))
+    return before.shape == turned.shape and bool((before - turned).abs().max() <= 1e-4 * before.abs().max())
+
+
 def _others_changed(x: Any, n: int, kept: int) -> Any:
     """The same example at its place, the others in another order and, where they are numbers, other ones."""
     others = torch.tensor([i for i in range(n) if i != kept])

@@ -26,7 +26,8 @@ class Finding:
         fault: its slug in `FAULTS`.
         verdict: "failure" (it stops training or makes it wrong), "warning" (suspicious), "inconclusive" (it could not
             be judged), "ok" (looked for and not found).
-        symptom, cause, cure, page: as in `FAULTS`; the page is shown with its number and title.
+        symptom, cause, cure, page: as in `FAULTS`, or more closely where the evidence tells more; the page is shown
+            with its number and title.
         layer: where; "" for the whole program.
         evidence: the numbers, the threshold, and where that comes from; or what is missing.
     """

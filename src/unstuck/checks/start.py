@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unstuck import parts
+from unstuck.checks.batches import cloned
 from unstuck.checks.first_pass import Activation, FirstPass, Layer
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, judged
@@ -45,6 +46,10 @@ more fires a unit is rare; a tanh or sigmoid of a signal of unit variance is sat
 ALIKE = 1e-5
 """Difference between outputs over their size that rounding in float32 explains."""
 
+MOVING = 3
+"""Steps after which weights of zero have moved, if ever they do: a layer of zeros below another of zeros gets a
+gradient when the upper one has moved, and one step later what lies below."""
+
 TINY = 1e-30
 
 
@@ -55,23 +60,39 @@ def look_at_weights(program: Program, seen: FirstPass) -> list[Finding]:
     bad = [name for name, p in floating if not p.isfinite().all()]
     if bad:
         return [found("weights_not_finite", "failure", f"not finite: {', '.join(bad[:5])}", bad[0])]
-    zero, equal = [], []
+    zero: list[str] = []
+    equal: list[str] = []
     for name, p in named:
         g = seen.gradients.get(name)
         if p.ndim < 2 or g is None or not torch.isfinite(g).all():
             continue
         if not p.any():
-            if not g.any():  # a layer of zeros that gets a gradient is a start that some choose: it moves at once
+            if not g.any():  # a layer of zeros that gets a gradient moves at once
                 zero.append(name)
         elif len(p) > 1 and _same_rows(p) and _same_rows(g):
             equal.append(name)
-    zeros = f"all weights of {', '.join(zero[:4])} are 0, and so is their gradient: they stay 0" if zero else "none"
+    zero = _unmoved(program, zero) if zero else []
+    zeros = f"all weights of {', '.join(zero[:4])} are 0, and so is their gradient"
+    zeros = f"{zeros}; after {MOVING} steps they still are" if zero else "none that stay 0"
     same = f"all units of {', '.join(equal[:4])} have the same weights and the same gradient" if equal else "none"
     return [
         found("weights_not_finite", "ok", f"all {len(named)} parameters are finite"),
         judged("weights_zero", bool(zero), zeros, "".join(zero[:1])),
         judged("weights_equal", bool(equal), same, "".join(equal[:1])),
     ]
+
+
+def _unmoved(program: Program, names: list[str]) -> list[str]:
+    """Those weights that are still zero after some steps of Adam: a start at zero that moves is one that some choose.
+
+    Not the program's own steps, whose faults are others.
+    """
+    model = program.bare()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
+    program.seeded()
+    for _ in range(MOVING):
+        program.plain_step(model, optimizer, cloned(program.sample))
+    return [name for name in names if not model.get_parameter(name).any()]
 
 
 def _same_rows(w: Tensor) -> bool:
@@ -88,16 +109,20 @@ def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bo
             values.
     """
     near = STUCK if stuck else 1.0
-    layers = [layer for layer in seen.layers if math.isfinite(layer.size)]
+    # what starts at zero is judged by whether it moves: it passes nothing on yet, and no gradient down
+    layers = [layer for layer in seen.layers if math.isfinite(layer.size) and layer.gain > 0]
     result = [*_units(seen, untrained, stuck), *(_steep(program, seen) if stuck else ())]
     if len(layers) < 2:
         return result
-    scale, gradient = _scale(layers, seen, untrained, near), _gradient(layers, untrained, near)
+    returned = spread_and_size(program.task.pick(seen.output))
+    starts_at_zero = any(layer.gain == 0 for layer in seen.layers)
+    passed = [layer for layer in layers if not (starts_at_zero and layer.gradient == 0)]
+    scale, gradient = _scale(layers, returned, seen, untrained, near), _gradient(passed, untrained, near)
     if any(f.fault == "inputs_collapse" and f.verdict == "failure" for f in scale):  # both fade for one reason
         if 2 * sum(a.kind == "sigmoid" for a in seen.activations) < len(seen.activations):
             gradient = [f for f in gradient if f.fault != "gradient_vanishes"]
         else:  # a sigmoid's slope is at most 1/4, whatever the weights
-            gradient = _gradient(layers, untrained, STUCK)
+            gradient = _gradient(passed, untrained, STUCK)
     return [*result, *scale, *gradient]
 
 
@@ -112,31 +137,45 @@ def _steep(program: Program, seen: FirstPass) -> list[Finding]:
     return []
 
 
-def _scale(layers: list[Layer], seen: FirstPass, untrained: bool, near: float) -> list[Finding]:
+def _scale(
+    layers: list[Layer], returned: tuple[float, float], seen: FirstPass, untrained: bool, near: float
+) -> list[Finding]:
     first, last = layers[0], layers[-1]
+    where, (spread, size) = f"behind {last.name}", (last.spread, last.size)
+    if returned[0] > spread:  # the last product is one of several branches: what comes of all of them counts
+        where, (spread, size) = "at the output", returned
     gains = ", ".join(number(layer.gain, 2) for layer in layers[:8])
     gain_text = f"root mean square weight times sqrt(fan-in), by layer: {gains}; a healthy start has 0.5 to 1.7"
-    fell = f"the difference between examples is {number(first.spread)} behind {first.name} and {number(last.spread)}"
-    fell += f" behind {last.name}, {number(last.spread / max(first.given, TINY), 2)} of the inputs"
-    faded = last.spread < FADED * near * max(first.given, TINY)
+    fell = f"the difference between examples is {number(first.spread)} behind {first.name}"
+    fell += f" and {number(spread)} {where}, {number(spread / max(first.given, TINY), 2)} of the inputs"
+    faded = spread < FADED * near * max(first.given, TINY)
     small = [layer for layer in layers if 0 < layer.gain < GAIN_SMALL and not layer.normalised]
     mostly_small = len(small) >= 0.5 * len(layers)
-    alike = last.spread < COLLAPSED * last.size and last.spread < STUCK * FADED * 2 * first.given
-    collapsed = alike or (faded and last.spread < FADED * near * first.spread)
+    alike = spread < COLLAPSED * size and spread < STUCK * FADED * 2 * first.given
+    collapsed = alike or (faded and spread < FADED * near * first.spread)
     large = [layer for layer in layers[:-1] if layer.gain > GAIN_LARGE and not layer.normalised]
     saturated = any(a.saturated > SATURATED for a in seen.activations)
     grown = last.size > 10 * max(first.given, 1.0) or (saturated and len(large) > 1)
     result = {slug: found(slug, "ok", gain_text) for slug in ("weights_small", "weights_large")}
-    result["inputs_collapse"] = found("inputs_collapse", "ok", fell)
+    if len(layers) > 2:  # through fewer nothing fades
+        result["inputs_collapse"] = found("inputs_collapse", "ok", fell)
     if untrained and faded and mostly_small:
         result["weights_small"] = found("weights_small", "failure", f"{fell}; {gain_text}", small[0].name)
     if untrained and collapsed and not mostly_small and len(layers) > 2:
-        text = f"{fell}, {number(last.spread / max(last.size, TINY), 2)} of their size; it ought to stay above"
+        text = f"{fell}, {number(spread / max(size, TINY), 2)} of their size; it ought to stay above"
         result["inputs_collapse"] = found("inputs_collapse", "failure", f"{text} {COLLAPSED:g}", last.name)
     if untrained and large and grown:
         text = f"{gain_text}; the signal is {number(first.given)} at the input and {number(last.size)} behind"
         result["weights_large"] = found("weights_large", "failure", f"{text} {last.name}", large[0].name)
     return list(result.values())
+
+
+def spread_and_size(answers: Any) -> tuple[float, float]:
+    """Root mean square of outputs, of their differences from the mean over examples first; 0 of what is no tensor."""
+    if not isinstance(answers, Tensor) or not answers.numel():
+        return 0.0, 0.0
+    out = answers.detach().float()
+    return float((out - out.mean(0, keepdim=True)).square().mean().sqrt()), float(out.square().mean().sqrt())
 
 
 def _gradient(layers: list[Layer], untrained: bool, near: float) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.loop import Recorder
 from unstuck.checks.program import Program, finite
 from unstuck.checks.report import Finding, found, missing
-from unstuck.checks.start import DEAD
+from unstuck.checks.start import COLLAPSED, DEAD, spread_and_size
 from unstuck.claims import number
 from unstuck.sharpness import sharpness
 
@@ -25,6 +25,9 @@ WATCHED = 25
 
 LEARNED = 0.3
 """A trial that takes this share off the loss has learned something."""
+
+BELOW = 0.1
+"""Outputs that are all the same have at best the loss of chance: a tenth below it they are not."""
 
 SLOW = 5_000
 """Steps that the loss would take to 0 at the trial's rate: more than twice the 2,000 after which one ought to see
@@ -219,6 +222,23 @@ def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, step
     named = {f.fault for f in result}
     text = f"loss {number(own.before)} to {_end(own)} in {len(own.losses)} steps; no other rate does better"
     return [*result, *(found(slug, "ok", text) for slug in SLUGS if slug not in named)]
+
+
+def outgrown(program: Program, own: Trial, findings: list[Finding]) -> list[Finding]:
+    """The same findings, in which a collapse of the start that the trial undoes is a warning only."""
+    if own.gone() < BELOW:
+        return findings
+    spread, size = spread_and_size(program.task.pick(program.measured(own.model, program.batches[0])[1]))
+    if not spread > COLLAPSED * size:
+        return findings
+    text = f"the trial undoes it: after {len(own.losses)} steps it is {number(spread / size, 2)} of their size"
+    text += f", and the loss goes from {number(own.before)} to {_end(own)}"
+    return [
+        replace(f, verdict="warning", evidence=f"{f.evidence}; {text}")
+        if (f.fault, f.verdict) == ("inputs_collapse", "failure")
+        else f
+        for f in findings
+    ]
 
 
 def _fast(program: Program, own: Trial, steps: int, rate: float, grew: bool) -> list[Finding]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import Parameter
 
-from unstuck import graph
+from unstuck import graph, parts
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, missing
@@ -19,12 +19,18 @@ SLUGS = ("parameters_frozen", "parameters_detached", "parameters_unused", "param
 STAIRS = {"Round", "Sign", "Floor", "Ceil", "Trunc", "Sgn", "Heaviside"}
 """Nodes of autograd's graph whose slope is 0."""
 
+UNREGISTERED = {
+    "cause": "layers are used that the model does not know, so model.parameters() lacks what they hold",
+    "cure": "hold them in nn.ModuleList or nn.ModuleDict (parameters in nn.ParameterList), not in a list or "
+    "dict of Python's, and build the optimiser after that",
+}
 
-def judge(program: Program, seen: FirstPass) -> list[Finding]:
-    """Findings on parameters that cannot learn."""
-    named = dict(program.model.named_parameters())
+
+def judge(program: Program, seen: FirstPass) -> tuple[list[Finding], list[str]]:
+    """Findings on parameters that cannot learn, and notes on those that the loss does not ask for."""
+    named, notes = dict(program.model.named_parameters()), []
     if not named:
-        return []
+        return [], []
     result = {slug: found(slug, "ok", f"{len(named)} parameters") for slug in SLUGS}
     order = list(dict.fromkeys(layer.parameter for layer in seen.layers)) or list(named)  # as they are used
     frozen = [name for name, p in named.items() if not p.requires_grad]
@@ -35,6 +41,11 @@ def judge(program: Program, seen: FirstPass) -> list[Finding]:
     if without and len(frozen) < len(named):
         changes = [name for name in without if _changes(program, name)]
         unused = [name for name in without if name not in changes]
+        spare = _reached(program, unused) if unused else []
+        unused = [name for name in unused if name not in spare]
+        if spare and program.given_loss is not None:
+            text = f"{', '.join(spare[:4])}{' …' if len(spare) > 4 else ''} lead to"
+            notes.append(f"Of the outputs, the loss does not use those that {text}: these parameters do not learn.")
         if changes and not _deliberate(program, changes, order):
             text = f"{', '.join(changes[:4])}: the outputs change with them, and they get no gradient"
             result["parameters_detached"] = found("parameters_detached", "failure", text, _layer(changes))
@@ -43,15 +54,15 @@ def judge(program: Program, seen: FirstPass) -> list[Finding]:
             verdict = "failure" if len(unused) > 0.2 * len(named) else "warning"
             result["parameters_unused"] = found("parameters_unused", verdict, text, _layer(unused))
     result["parameters_missing"] = _missing(program, named, order)
-    return list(result.values())
+    return list(result.values()), notes
 
 
 def _missing(program: Program, named: dict[str, Parameter], order: list[str]) -> Finding:
     slug = "parameters_missing"
     hidden = _unregistered(program)
     if hidden:
-        text = f"{hidden} tensors that the loss depends on are not in model.parameters()"
-        return found(slug, "failure", f"{text}: layers in a plain list or dict?")
+        text = f"{hidden} parameters that the outputs are computed with are not in model.parameters()"
+        return found(slug, "failure", f"{text}: layers in a plain list or dict?", **UNREGISTERED)
     if program.optimizer is None:
         return missing(slug, "optimizer")
     held = {id(p) for group in program.optimizer.param_groups for p in group["params"]}
@@ -96,7 +107,8 @@ def _layer(names: list[str]) -> str:
 
 
 def _deliberate(program: Program, names: list[str], order: list[str]) -> bool:
-    """Whether it looks like fine-tuning: the lower part does not learn, and was trained before.
+    """Whether it looks like fine-tuning: what does not learn was trained before, and is the lower part, or has beside
+    it weights that start at zero and learn: an addition that leaves the network at first as it was.
 
     Biases and norms follow the weights of their layers. A part is taken for trained unless its values are still those
     of a start: biases of exactly 0, or weights within the bounds of PyTorch's own, 1 / sqrt(fan-in).
@@ -104,7 +116,8 @@ def _deliberate(program: Program, names: list[str], order: list[str]) -> bool:
     weights = [name for name in order if name in names]
     if not weights:
         return all(program.model.get_parameter(name).ndim < 2 for name in names)
-    if weights != order[: len(weights)] or len(weights) == len(order):
+    added = any(not program.model.get_parameter(name).any() for name in order if name not in names)
+    if not added and (weights != order[: len(weights)] or len(weights) == len(order)):
         return False
     return not any(_as_drawn(program.model, name) for name in weights)
 
@@ -132,6 +145,17 @@ def _changes(program: Program, name: str) -> bool:
     p.mul_(1 + 0.5 * torch.rand_like(p) if p.is_floating_point() else 1)
     program.seeded()
     return not torch.equal(before, program.task.pick(program.output(model, program.x)))
+
+
+def _reached(program: Program, names: list[str]) -> list[str]:
+    """Those parameters that lead to something the model returns beside what the labels are compared with."""
+    model = program.bare()
+    program.seeded()
+    output = program.output(model, program.x)
+    taken = program.task.pick(output)
+    out = [t for t in parts.tensors(output) if t is not taken and t.grad_fn is not None]
+    leaves = {id(node.variable) for t in out for node in graph.behind(t) if graph.kind(node) == graph.LEAF}  # type: ignore[attr-defined]
+    return [name for name in names if id(model.get_parameter(name)) in leaves]
 
 
 def _unregistered(program: Program) -> int:
