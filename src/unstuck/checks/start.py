@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unstuck import parts
 from unstuck.checks.batches import cloned
 from unstuck.checks.first_pass import Activation, FirstPass, Layer
-from unstuck.checks.program import Program
+from unstuck.checks.program import Program, without_dropout
 from unstuck.checks.report import Finding, found, judged
 from unstuck.claims import number
 
@@ -195,49 +195,48 @@ def _gradient(layers: list[Layer], untrained: bool, near: float) -> list[Finding
 
 @torch.no_grad()
 def look_at_outputs(program: Program) -> list[Finding]:
-    """Whether anything of the inputs reaches the outputs: in evaluation mode, at these weights and at others.
+    """Whether anything of the inputs reaches the outputs: in both modes, at these weights and at others.
 
-    It needs no layers that are known, and so sees recurrent networks and embeddings as well.
+    Before training, batch norm has statistics of its own only in training mode. No layers need to be known, so that
+    recurrent networks and embeddings are judged as well.
     """
     x, _ = program.sample
     first = next(parts.tensors(x), None)
     n = len(first) if first is not None and first.ndim else 0
     if n < 2 or not any(t.ndim and len(t) == n and bool((t != t[:1]).any()) for t in parts.tensors(x)):
         return []
-    model, since, size = program.bare().eval(), "", 0.0
-    for changed in (False, True, True):
-        if changed:  # a last layer of zeros is a start that some choose
-            for p in model.parameters():
-                if p.is_floating_point():
-                    spread = 0.3 * p.std(correction=0).nan_to_num(0) + 0.1 / math.sqrt(
-                        p[0].numel() if p.ndim > 1 else 1
-                    )
-                    p.add_(spread * torch.randn_like(p))
-        else:
-            program.seeded()
-        calls: list[tuple[str, bool]] = []
-        handles = [
-            module.register_forward_hook(
-                lambda m, _, out, name=name, calls=calls: calls.append((name, _alike(out, n)))
-            )
-            for name, module in model.named_modules()
-            if next(module.children(), None) is None
-        ]
-        out = program.task.pick(program.output(model, x))
-        for handle in handles:
-            handle.remove()
+    model, where, size = without_dropout(program.bare()), "", 0.0
+    program.seeded()
+    for mode, changed in ((True, False), (False, False), (False, True), (False, True)):
+        model.train(mode)
+        for p in model.parameters() if changed else ():  # a last layer of zeros is a start that some choose
+            if p.is_floating_point():
+                least = 0.1 / math.sqrt(p[0].numel() if p.ndim > 1 else 1)
+                p.add_((0.3 * p.std(correction=0).nan_to_num(0) + least) * torch.randn_like(p))
+        out, since = _outputs(program, model, x, n)
         if not _alike(out, n):
             return []
-        if not changed:
-            size, differs = float(out.abs().max()), [i for i, (_, alike) in enumerate(calls) if not alike]
-            since = next((name for name, _ in calls[differs[-1] + 1 if differs else 0 :]), "")
-    text = (
-        f"in evaluation mode the outputs of {n} examples are the same but for rounding (up to {number(size)}), and so"
-    )
-    text += " they are with other weights: nothing of the inputs arrives"
-    text += f" at module {since}; look at what goes into it" if since else ""
+        where, size = (since, float(out.abs().max())) if mode else (where, size)
+    text = f"the outputs of {n} examples are the same but for rounding (up to {number(size)}), and so they are with other"
+    text += " weights: nothing of the inputs arrives"
+    text += f" at module {where}; look at what goes into it" if where else ""
     text += " (a normalisation over one feature leaves 0, the last state behind long padding has forgotten)"
-    return [found("inputs_collapse", "failure", text, since)]
+    return [found("inputs_collapse", "failure", text, where)]
+
+
+def _outputs(program: Program, model: nn.Module, x: Any, n: int) -> tuple[Tensor, str]:
+    """The outputs, and the first module from which on those of all modules are the same for all examples."""
+    calls: list[tuple[str, bool]] = []
+    handles = [
+        module.register_forward_hook(lambda m, _, out, name=name: calls.append((name, _alike(out, n))))
+        for name, module in model.named_modules()
+        if next(module.children(), None) is None
+    ]
+    out = program.task.pick(program.output(model, x))
+    for handle in handles:
+        handle.remove()
+    differs = [i for i, (_, alike) in enumerate(calls) if not alike]
+    return out, next((name for name, _ in calls[differs[-1] + 1 if differs else 0 :]), "")
 
 
 def _alike(output: Any, n: int) -> bool:
