@@ -217,8 +217,8 @@ def look_at_outputs(program: Program) -> list[Finding]:
         if not _alike(out, n):
             return []
         where, size = (since, float(out.abs().max())) if mode else (where, size)
-    text = f"the outputs of {n} examples are the same but for rounding (up to {number(size)}), and so they are with other"
-    text += " weights: nothing of the inputs arrives"
+    text = f"the outputs of {n} examples are the same but for rounding (up to {number(size)}), and so they are with"
+    text += " other weights: nothing of the inputs arrives"
     text += f" at module {where}; look at what goes into it" if where else ""
     text += " (a normalisation over one feature leaves 0, the last state behind long padding has forgotten)"
     return [found("inputs_collapse", "failure", text, where)]
