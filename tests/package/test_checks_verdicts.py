@@ -1,7 +1,6 @@
 """How serious a finding is, what it says, and what it costs to find."""
 
 import re
-import time
 
 import pytest
 import torch
@@ -115,13 +114,16 @@ def test_the_operation_without_a_slope_is_named():
 
 
 class Long(nn.Module):
-    """A recurrent network over many steps."""
+    """A recurrent network over many steps, which counts how often it is run."""
+
+    runs = 0
 
     def __init__(self):
         super().__init__()
         self.lstm, self.head = nn.LSTM(1, 16, batch_first=True), nn.Linear(16, 10)
 
     def forward(self, x):
+        Long.runs += 1
         return self.head(self.lstm(x.flatten(1)[..., None])[0].mean(1))
 
 
@@ -129,8 +131,8 @@ def test_a_network_that_cannot_learn_costs_no_more_than_some_trials():
     draw = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     data = {"batch": [(torch.randn(8, 1, 20, 20, generator=draw), torch.randint(10, (8,), generator=draw))]}
-    began = time.process_time()
+    Long.runs = 0
     report = diagnose(**program(Long(), data, lr=1e-3))
-    assert time.process_time() - began < 15
+    assert Long.runs < 500  # two trials of 100 steps, and what looks at a batch now and then
     assert any("A step is expensive" in note for note in report.notes)
     assert "cannot_overfit" not in raised(report)  # too few steps to say so

@@ -15,16 +15,8 @@ ORDER = (
     *("weights_zero", "weights_equal", "weights_small", "weights_large", "units_dead_at_start"),
     *("updates_rounded", "momentum_out_of_range", "weight_decay_strong", "clipping_always"),
     *("units_saturated", "gradient_vanishes", "inputs_collapse", "gradient_explodes"),
-    *(
-        "adam_eps",
-        "parameters_unused",
-        "first_loss_high",
-        "dropout_strong",
-        "units_killed",
-        "diverges",
-        "lr_large",
-        "lr_small",
-    ),
+    *("adam_eps", "parameters_unused", "first_loss_high", "dropout_strong"),
+    *("units_killed", "diverges", "lr_large", "lr_small"),
     *("labels_shuffled", "labels_imbalanced", "capacity_small", "batchnorm_drift", "overfitting"),
     *("cannot_overfit", "bias_before_norm"),
 )

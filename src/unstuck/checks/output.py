@@ -209,7 +209,9 @@ def _copied(program: Program, loss: Loss) -> list[Finding]:
     text = "the targets equal the inputs at every place, no output depends on later tokens, and each does on its own"
     return [
         found(
-            *("loss_unfit", "failure", text),
+            "loss_unfit",
+            "failure",
+            text,
             symptom="The loss falls to nearly nothing, and what the network writes repeats one token.",
             cause="the targets are the inputs themselves, not the tokens that follow",
             cure="shift them by one: tokens[:, :-1] are the inputs, tokens[:, 1:] the targets",
