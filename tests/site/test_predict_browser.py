@@ -293,3 +293,73 @@ def test_a_logarithmic_scale_says_that_it_is_one(show, given, marks):
     places = [span.bounding_box()["x"] for span in written.all()]
     gaps = [right - left for left, right in pairwise(places)]
     assert max(gaps) - min(gaps) < 1  # a pixel: decades are equally wide
+
+
+# --- on the website: the result stands below the question already ---
+
+COVERED = ".unstuck-covered"
+FIRST = "book/03_activations.html"  # a question, and one figure that answers it
+LONG = "book/01_stuck.html"  # a question that the whole page answers
+
+
+def results(page):
+    """Of each result between the first question of the page and what closes it, whether it is covered."""
+    return page.evaluate(
+        """selector => {
+          const [form] = document.querySelectorAll('form.unstuck-predict:not(.unstuck-predict-quiz)');
+          const box = [...document.querySelectorAll('[aria-label^="What was measured"]')][0];
+          const follows = (one, other) => one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING;
+          const within = node => follows(form, node) && follows(node, box) && !node.contains(box);
+          return [...document.querySelectorAll('.cell_output')].filter(within).map(node => node.matches(selector));
+        }""",
+        COVERED,
+    )
+
+
+def test_a_result_is_covered_until_there_is_a_guess(open_page, base):
+    page = open_page(f"{base}/{FIRST}").page
+    expect(page.locator(COVERED).first).to_be_attached()
+    assert results(page) == [True]
+    before = page.locator(COVERED).count()
+    result = page.locator(f"{COVERED} > :not(button)").first
+    assert result.evaluate("node => [node.inert, getComputedStyle(node).filter !== 'none']") == [True, True]
+    page.locator("form input[type=number]").first.fill("50")
+    page.locator("form button").first.click()
+    expect(page.locator(COVERED)).to_have_count(before - 1)
+    assert results(page) == [False]
+    assert page.locator("article [inert]").count() == page.locator(f"{COVERED} > [inert]").count()
+
+
+@pytest.mark.parametrize("by", [".unstuck-lift", ".unstuck-predict summary"])
+def test_it_is_shown_to_who_asks_for_it_and_stays(open_page, base, by):
+    visit = open_page(f"{base}/{FIRST}")
+    expect(visit.page.locator(COVERED).first).to_be_attached()
+    visit.page.locator(by).first.click()
+    for _ in range(2):
+        expect(visit.page.get_by_text("You have not guessed yet").first).to_be_visible()
+        expect(visit.page.locator(".unstuck-predict details").first).to_have_attribute("open", "")
+        assert results(visit.page) == [False]
+        visit.page.reload()
+    assert visit.complaints == []
+
+
+def test_a_question_that_the_whole_page_answers_covers_nothing(open_page, base):
+    page = open_page(f"{base}/{LONG}").page
+    expect(page.get_by_text("You have not guessed yet").first).to_be_visible()
+    assert len(results(page)) > 3 and not any(results(page))
+
+
+def test_paper_and_a_browser_without_scripts_cover_nothing(open_page, base, browser):
+    page = open_page(f"{base}/{FIRST}").page
+    expect(page.locator(COVERED).first).to_be_attached()
+    page.emulate_media(media="print")
+    result = page.locator(f"{COVERED} > :not(button)").first
+    assert result.evaluate("node => getComputedStyle(node).filter") == "none"
+    expect(page.locator(".unstuck-lift").first).to_be_hidden()
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        plain = context.new_page()
+        plain.goto(f"{base}/{FIRST}")
+        expect(plain.locator(COVERED)).to_have_count(0)
+    finally:
+        context.close()

@@ -187,8 +187,42 @@ function makeTrack({ scale, answer }, guess) {
   return make("div", { class: "unstuck-predict-track", "aria-hidden": "true" }, begin, line, end); // the text has it all
 }
 
+// On the website the result stands below its question already: it is covered until the reader has guessed, or asks
+// for it. A question that the whole page answers, with more than a few results below it, covers nothing.
+const FEW = 3;
+const LIFTED = "-lifted"; // behind the key: the reader wants to see it without a guess
+
+function resultsOf(key, box) {
+  const form = document.getElementById(key);
+  const follows = (a, b) => a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING;
+  const all = form ? [...(box.closest(".bd-article")?.querySelectorAll(".cell_output") ?? [])] : [];
+  const between = all.filter((output) => follows(form, output) && follows(output, box) && !output.contains(box));
+  const results = between.filter((output) => !output.querySelector(".unstuck-predict"));
+  return results.length > FEW ? [] : results;
+}
+
+function cover(output, lift) {
+  if (output.classList.contains("unstuck-covered")) return;
+  for (const part of output.children) part.inert = true;
+  const button = make("button", { type: "button", class: "unstuck-lift" }, "Show it without a guess");
+  button.addEventListener("click", lift);
+  output.classList.add("unstuck-covered");
+  output.append(button);
+}
+
+function uncover(output) {
+  if (!output.classList.contains("unstuck-covered")) return;
+  output.classList.remove("unstuck-covered");
+  output.querySelector(":scope > .unstuck-lift").remove();
+  for (const part of output.children) part.inert = false;
+}
+
 function close(spec, el) {
   const { key, question, choices, answer, shown, why } = spec;
+  const lift = () => {
+    keep(key + LIFTED, true);
+    dispatchEvent(new CustomEvent(GUESSED, { detail: key }));
+  };
   const kind = make("p", {}, make("strong", { class: "unstuck-predict-kind" }, "What was measured"));
   const body = make("div");
   el.append(make("div", { class: "unstuck-predict", role: "group", "aria-label": `What was measured: ${question}` }, kind, body));
@@ -198,6 +232,8 @@ function close(spec, el) {
   const reason = () => make("p", {}, ...marked(why));
   return () => {
     const guess = spec.recalled();
+    const covered = guess === null && !recall(key + LIFTED);
+    for (const output of resultsOf(key, el)) (covered ? cover : uncover)(output, lift);
     if (guess === null) {
       // Short: the question stands above, and the reader has not answered it.
       const link = make("a", { href: `#${key}` }, "Make a guess");
@@ -211,6 +247,8 @@ function close(spec, el) {
       const answered = [asked(), make("p", {}, strong(shown)), reason()];
       const folded = make("details", {}, make("summary", {}, "Show it without a guess"), ...answered);
       const unread = make("p", { class: "unstuck-predict-unread" }, "You have not guessed yet. ", link, " first.");
+      folded.open = !covered;
+      folded.addEventListener("toggle", () => folded.open && covered && lift());
       body.replaceChildren(unread, folded);
       return;
     }
@@ -228,6 +266,8 @@ function render({ model, el }) {
   const heard = ({ detail }) => detail === spec.key && show();
   show();
   addEventListener(GUESSED, heard);
+  // What closes a question may have been there before it.
+  if (!model.get("closing")) dispatchEvent(new CustomEvent(GUESSED, { detail: spec.key }));
   return () => removeEventListener(GUESSED, heard);
 }
 
