@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -91,10 +92,15 @@ class Claim:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         if not self.shown:  # HTML that is empty, since where there is none the plain text is displayed
             return {"text/plain": "held", "text/html": "", MIME: self.fields()}
-        lines = "".join(f"<li>{word}{html.escape(value)}</li>" for word, value in self._lines())
+        lines = "".join(f"<li>{word}{_typeset(value)}</li>" for word, value in self._lines())
         source = f"<small>{html.escape(self.source)}</small>" if self.source else ""
         page = f'<div class="claim"><p>{html.escape(self.text)}</p><ul>{lines}</ul>{source}</div>'
         return {"text/plain": repr(self), "text/html": page, MIME: self.fields()}
+
+
+def _typeset(text: str) -> str:
+    """For the page: escaped, and with a minus for the hyphen in front of a number."""
+    return re.sub(r"(?<!\w)-(?=\d)", "−", html.escape(text))
 
 
 def number(value: float | str, digits: int = 3) -> str:

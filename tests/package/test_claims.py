@@ -208,6 +208,13 @@ def shown_lines(held) -> list[str]:
     return [re.sub("<[^>]+>", "", line) for line in re.findall(r"<(?:p|li|small)>.*?</(?:p|li|small)>", page)]
 
 
+def test_a_negative_number_has_a_minus_on_the_page_and_a_hyphen_in_the_terminal():
+    held = claim("Between 1-layer networks.", measured=[-0.5, -0.1, 0.2], within=9, theory=-3, says="-5e4 or so")
+    page, text = held._repr_mimebundle_()["text/html"], repr(held)
+    assert "−0.13" in page and "interval −" in page and "theory −3" in page and "they say: −5e4" in page
+    assert "1-layer" in page and "−" not in text and "-0.13" in text
+
+
 def test_what_is_shown_is_short():
     held = claim(TEXT, measured=[0.52, 0.54], at_least=0.5, says="about 0.25", theory=0.5333, source="notes, p. 3")
     assert shown_lines(held) == [
