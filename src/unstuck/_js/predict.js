@@ -228,12 +228,14 @@ function close(spec, el) {
   el.append(make("div", { class: "unstuck-predict", role: "group", "aria-label": `What was measured: ${question}` }, kind, body));
 
   const pair = (term, text) => make("div", {}, make("dt", {}, term), make("dd", {}, ...marked(text)));
+  // The question once more, where it stands far above.
   const asked = () => make("p", { class: "unstuck-predict-question" }, ...marked(question));
   const reason = () => make("p", {}, ...marked(why));
   return () => {
     const guess = spec.recalled();
     const covered = guess === null && !recall(key + LIFTED);
-    for (const output of resultsOf(key, el)) (covered ? cover : uncover)(output, lift);
+    const results = resultsOf(key, el);
+    for (const output of results) (covered ? cover : uncover)(output, lift);
     if (guess === null) {
       // Short: the question stands above, and the reader has not answered it.
       const link = make("a", { href: `#${key}` }, "Make a guess");
@@ -244,7 +246,7 @@ function close(spec, el) {
         form.scrollIntoView({ block: "center" });
         form.querySelector("input").focus({ preventScroll: true });
       });
-      const answered = [asked(), make("p", {}, strong(shown)), reason()];
+      const answered = [...(results.length ? [] : [asked()]), make("p", {}, strong(shown)), reason()];
       const folded = make("details", {}, make("summary", {}, "Show it without a guess"), ...answered);
       const unread = make("p", { class: "unstuck-predict-unread" }, "You have not guessed yet. ", link, " first.");
       folded.open = !covered;
@@ -256,7 +258,7 @@ function close(spec, el) {
     const right = choices.length > 0 && guess === answer ? sentence("", "You were right.") : [];
     const reasoned = reason();
     reasoned.prepend(...right);
-    body.replaceChildren(asked(), both, ...(choices.length ? [] : [makeTrack(spec, guess)]), reasoned);
+    body.replaceChildren(...(results.length ? [] : [asked()]), both, ...(choices.length ? [] : [makeTrack(spec, guess)]), reasoned);
   };
 }
 
