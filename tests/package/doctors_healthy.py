@@ -334,6 +334,22 @@ def labels_not_used():
     return program(model, data, lambda o, y: (o.mean() - 1) ** 2 + (o.std() - 1) ** 2, lr=1e-2)
 
 
+def quantiles(out, y):
+    """Three outputs for each label."""
+    wrong, q = y - out, torch.tensor([0.1, 0.5, 0.9])
+    return torch.maximum(q * wrong, (q - 1) * wrong).mean()
+
+
+def ranked(out, y):
+    """A loss that couples the examples on purpose, of outputs (N, 1) and labels (N,)."""
+    score = out.squeeze(1)
+    return F.softplus(-(score[:, None] - score) * (y[:, None] - y).sign()).mean()
+
+
+def correlated(out, y):
+    return 1 - torch.corrcoef(torch.stack([out.view(-1), y]))[0, 1]
+
+
 HEALTHY = {
     "perceptron": lambda: program(mlp((196, 64, 64, 10)), images()),
     "descent": lambda: program(initialise(mlp((196, 100, 100, 10)), "he"), images(), optimizer=sgd(0.1)),
@@ -401,4 +417,19 @@ HEALTHY = {
     "border ignored": border_ignored,
     "words of a text": words_of_a_text,
     "labels not used": labels_not_used,
+    "squeezed in the loss": lambda: program(
+        Net(d=5, k=1), line(column=False), lambda o, y: F.mse_loss(o.squeeze(1), y)
+    ),
+    "unsqueezed in the loss": lambda: program(
+        Net(d=5, k=1), line(column=False), lambda o, y: F.l1_loss(o, y.unsqueeze(1))
+    ),
+    "mask without channel": lambda: program(
+        nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1)),
+        {"batch": [(x, (x[:, 0] > 0).float()) for x, _ in images()["batch"]], "validation": None},
+        lambda o, y: F.binary_cross_entropy_with_logits(o[:, 0], y),
+    ),
+    "quantiles": lambda: program(mlp((5, 32, 3), "tanh"), line(), quantiles, lr=1e-2),
+    "heads": lambda: program(mlp((5, 32, 4), "tanh"), line(), lambda o, y: (o - y).square().mean(), lr=1e-2),
+    "ranked": lambda: program(mlp((5, 32, 1), "tanh"), line(column=False), ranked, lr=1e-2),
+    "correlated": lambda: program(mlp((5, 32, 1), "tanh"), line(column=False), correlated, lr=1e-2),
 }

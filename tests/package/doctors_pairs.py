@@ -195,6 +195,30 @@ def squeezed_outputs(sick):
     return program(Net((lambda o: o.squeeze(1)) if sick else None, d=5, k=1), line(), F.l1_loss)
 
 
+@pair("labels_wrong_shape")
+def mask_without_channel(sick):
+    data = {"batch": [(x, (x[:, 0] > 0).float()) for x, _ in images()["batch"]], "validation": None}
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1))
+    return program(model, data, lambda o, y: F.l1_loss(o if sick else o[:, 0], y), lr=1e-2)
+
+
+@pair("labels_wrong_shape")
+def logits_viewed_not_transposed(sick):
+    def loss_fn(out, y):  # (N, 3, T) and (N, T)
+        return F.cross_entropy((out if sick else out.transpose(1, 2)).reshape(-1, 3), y.reshape(-1))
+
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(20, 16), nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.embedding(x))).transpose(1, 2)
+
+    x, _ = tokens()["batch"][0]
+    return program(Tagger(), {"batch": [(x, x % 3)], "validation": None}, loss_fn, lr=3e-2)
+
+
 @pair("labels_shuffled")
 def sorted_files(sick):
     data = images(n=300, batch=300)

@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from unstuck.checks.behaviour import Loss
+from unstuck.checks.behaviour import FAR, Loss
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, missing
 from unstuck.checks.task import IGNORED
@@ -171,29 +171,66 @@ def _accepted(loss: Loss, low: int, high: int) -> bool:
 
 
 def _shape(program: Program, loss: Loss | None) -> list[Finding]:
-    """Whether the loss spreads labels over outputs of another shape."""
+    """Whether the loss spreads labels over outputs of another shape.
+
+    One that does so compares each output with every label, and is the same when the labels are handed out in another
+    order. A loss that takes outputs of this shape (squeezed, quantiles, mixtures) is not, nor one that couples the
+    examples on purpose.
+    """
     out, y, name = program.task.pick(program.task.output), program.y, "labels_wrong_shape"
     if loss is None:
         return [missing(name, "loss_fn")]
     if out.shape == y.shape:
         return [found(name, "ok", "outputs and labels have the same shape")]
-    if not isinstance(y, Tensor) or len(y) < 2:
+    if y.ndim < 1 or len(y) < 2:
         return []
     shapes = f"outputs have shape {tuple(out.shape)}, labels {tuple(y.shape)}"
-    if out.numel() == y.numel() and program.task.kind != "classes":
-        base = loss.random if loss.kind != "probabilities" else loss.random.sigmoid()
-        here, reshaped = loss.at(base), loss.at(base, y.reshape(out.shape))
-        if not math.isfinite(here):
-            text = f"{shapes}, and the loss refuses them: {loss.error}"
-            return [found(name, "failure", text)] if math.isfinite(reshaped) else []
-        if not math.isclose(here, reshaped, rel_tol=1e-4) and math.isfinite(reshaped):
-            text = f"{shapes}: the loss is {number(here)}, and {number(reshaped)} with labels of the outputs' shape"
-            return [found(name, "failure", f"{text}, so it compares each output with every label")]
-        return [found(name, "ok", f"{shapes}, and the loss fits them together")]
-    spreads = y.is_floating_point() and _broadcast(out.shape, y.shape) and loss.kind in ("distance", "unknown")
-    if spreads and math.isfinite(loss.at(loss.random)):
-        return [found(name, "failure", f"{shapes}: the loss spreads one over the other")]
-    return []
+    if program.task.kind == "classes":
+        return _viewed(loss, shapes)
+    base, fits = loss.random if loss.kind != "probabilities" else loss.random.sigmoid(), out.numel() == y.numel()
+    here, reshaped = loss.at(base), loss.at(base, y.reshape(out.shape)) if fits else math.nan
+    if not math.isfinite(here):
+        text = f"{shapes}, and the loss refuses them: {loss.error}"
+        return [found(name, "failure", text)] if math.isfinite(reshaped) else []
+    orders = [turned for k in (1, len(y) // 2, len(y) // 3) if not torch.equal(turned := y.roll(k, 0), y)]
+    if not _broadcast(out.shape, y.shape) or not orders or not _matter(program, loss):
+        return []
+    if fits:
+        anyhow = all(math.isclose(loss.at(base, turned), here, rel_tol=1e-5) for turned in orders)
+        if anyhow and not math.isclose(loss.at(base, orders[0].reshape(out.shape)), reshaped, rel_tol=1e-5):
+            text = f"{shapes}: the loss is {number(here)} in whatever order the labels are handed out, and"
+            text += (
+                f" {number(reshaped)} with labels of the outputs' shape, so it compares each output with every label"
+            )
+            return [found(name, "failure", text)]
+    elif out.ndim == y.ndim and any(
+        a == 1 < b and math.isclose(loss.at(base, y.roll(1, axis)), here, rel_tol=1e-5)
+        for axis, (a, b) in enumerate(zip(out.shape, y.shape, strict=True))
+    ):
+        return [found(name, "warning", f"{shapes}: the loss compares one output with several labels alike")]
+    return [found(name, "ok", f"{shapes}, and the loss fits them together")]
+
+
+def _viewed(loss: Loss, shapes: str) -> list[Finding]:
+    """Whether each label meets its outputs only where the axis of the classes stands at another place in memory."""
+    right = loss.task.right(loss.y, FAR)
+    if right is None or right.ndim < 3:
+        return []
+    axis = loss.task.axis
+    moved = right.movedim(axis, -1 if axis == 1 else 1).reshape(right.shape)
+    if torch.equal(moved, right) or not (loss.at(right) > 0.5 * loss.chance and loss.at(moved) < 0.1 * loss.chance):
+        return []
+    text = f"{shapes}; outputs that are sure and right have a loss of {number(loss.at(right))}, and of"
+    text += f" {number(loss.at(moved))} if their numbers are laid out as if the classes stood on another axis"
+    return [
+        found(
+            *("labels_wrong_shape", "failure", text),
+            symptom="The loss falls to that of guessing and stays there.",
+            cause="the loss reshapes the outputs without moving their axis of the classes, so that each output meets"
+            " the label of another place",
+            cure="move the axis first: out.movedim(1, -1).reshape(-1, classes), or hand (N, C, T) to the loss as it is",
+        )
+    ]
 
 
 def _broadcast(a: torch.Size, b: torch.Size) -> bool:
