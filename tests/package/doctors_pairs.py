@@ -641,6 +641,68 @@ def backward_forgotten(sick):
     return program(Net(), images(), train_step=step_of(F.cross_entropy, backward=not sick))
 
 
+@pair("no_step")
+def hidden_state_kept(sick):
+    class Stateful(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head, self.state = nn.GRU(14, 24, batch_first=True), nn.Linear(24, 10), None
+
+        def forward(self, x):
+            out, state = self.gru(x.squeeze(1), self.state)
+            self.state = state if sick else state.detach()
+            return self.head(out.mean(1))
+
+    made = program(Stateful(), images(held=50), lr=1e-2)
+    if sick:
+        made["model"](made["batch"][0][0])  # as after a first try
+    return made
+
+
+@pair("no_step")
+def a_loss_for_each_example(sick):
+    loss_fn = nn.CrossEntropyLoss(reduction="none" if sick else "mean")
+    return program(Net(), images(), None, train_step=step_of(loss_fn))
+
+
+@pair("no_step")
+def changed_in_place(sick):
+    class Added(Net):
+        def forward(self, x):
+            a = torch.sigmoid(self.fc1(x.flatten(1)))
+            if sick:
+                a += 1
+            return self.fc3(F.relu(self.fc2(a)))
+
+    made = program(Added(), images(), lr=1e-2)
+    del made["train_step"]
+    return made
+
+
+@pair("no_step")
+def a_name_that_is_not_there(sick):
+    def after(optimizer):
+        return optimizer.learning_rate if sick else optimizer.param_groups[0]["lr"]
+
+    return program(Net(), images(), train_step=step_of(F.cross_entropy, after=after))
+
+
+@pair("parameters_detached")
+def without_a_graph(sick):
+    def loss_fn(out, y):
+        return F.cross_entropy(out.detach() if sick else out, y)
+
+    return program(Net(), images(), train_step=step_of(loss_fn))
+
+
+@pair("batchnorm_single")
+def a_last_batch_of_one(sick):
+    data = images()
+    (x, y), rest = data["batch"][0], data["batch"][1:]
+    data["batch"] = [*rest, (x[:1], y[:1])] if sick else rest
+    return program(mlp((196, 48, 10), norm="batch"), data)
+
+
 @pair("parameters_detached")
 def loss_made_anew(sick):
     def loss_fn(out, y):

@@ -18,6 +18,11 @@ SAID = {
     "several_labels_in_one_softmax": "apply a sigmoid to each output",
     "divergence_of_probabilities": "log_softmax",
     "not_shifted": "shift them by one",
+    "logits_viewed_not_transposed": "move the axis first",
+    "hidden_state_kept": "detach() what is kept",
+    "a_loss_for_each_example": "loss.mean()",
+    "changed_in_place": "x = x + y",
+    "a_last_batch_of_one": "drop_last=True",
 }
 
 
@@ -36,6 +41,39 @@ def test_otherwise_it_is_what_the_table_says(name):
     found = first(doctors_pairs.build(name, True, 0))
     row = FAULTS[found.fault]
     assert (found.symptom, found.cause, found.cure) == (row.symptom, row.cause, row.cure)
+
+
+@pytest.mark.parametrize("fault", ("all_frozen", "tiny_start", "one_column_in_euros"))
+def test_an_error_comes_before_everything_else(fault):
+    made = doctors_pairs.build(fault, True, 0)
+
+    def step(model, optimizer, batch):
+        raise KeyError("no such thing")
+
+    found = first(made | {"train_step": step})
+    assert found.symptom == "Training stops with an error." and "step 1 raises KeyError" in found.evidence
+
+
+def test_a_loss_for_each_example_may_be_averaged_in_the_step():
+    each, made = nn.CrossEntropyLoss(reduction="none"), doctors_pairs.build("softmax_in_forward", False, 0)
+    step = doctors_pairs.step_of(lambda o, y: each(o, y).mean())
+    assert diagnose(**made | {"loss_fn": each, "train_step": step}).silent
+    del made["train_step"]
+    assert first(made | {"loss_fn": each}).verdict == "warning"
+
+
+def test_a_schedule_that_ends_before_the_trial_is_no_fault():
+    made = doctors_pairs.build("softmax_in_forward", False, 0)
+    plan = torch.optim.lr_scheduler.OneCycleLR(made["optimizer"], 1e-2, total_steps=60)
+    plain = doctors_pairs.step_of(nn.functional.cross_entropy)
+
+    def step(model, optimizer, batch):
+        loss = plain(model, optimizer, batch)
+        plan.step()
+        return loss
+
+    report = diagnose(**made | {"train_step": step})
+    assert report.silent and any("Tried to step 61 times" in note for note in report.notes)
 
 
 def test_few_labels_of_one_class_are_not_enough():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unstuck.checks.report import VERDICTS, Finding
+from unstuck.checks.report import RAISES, VERDICTS, Finding
 
 ORDER = (
     *("weights_not_finite", "inputs_not_finite", "labels_out_of_range", "batchnorm_single", "parameters_detached"),
@@ -99,6 +99,6 @@ def ordered(findings: list[Finding]) -> tuple[list[Finding], list[str]]:
         before = worst.get(finding.fault)
         if before is None or VERDICTS.index(finding.verdict) < VERDICTS.index(before.verdict):
             worst[finding.fault] = finding
-    kept = [f for f in worst.values() if f.fault not in explained]
-    later = [slug for slug in ORDER if slug in explained and slug in worst]
-    return sorted(kept, key=lambda f: (VERDICTS.index(f.verdict), ORDER.index(f.fault))), later
+    kept = [f for f in worst.values() if f.symptom == RAISES or f.fault not in explained]
+    later = [slug for slug in ORDER if slug in explained and slug in worst and worst[slug] not in kept]
+    return sorted(kept, key=lambda f: (VERDICTS.index(f.verdict), f.symptom != RAISES, ORDER.index(f.fault))), later

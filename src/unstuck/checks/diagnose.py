@@ -31,9 +31,12 @@ from unstuck.checks.causes import EXPLAINS, ROOTS, ordered
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.from_record import read
 from unstuck.checks.program import Program, examined
-from unstuck.checks.report import Finding, Report, found
+from unstuck.checks.report import RAISES, Finding, Report, found
 from unstuck.claims import number
 from unstuck.record import Record
+
+EXPLAINED = ("labels_out_of_range", "labels_wrong_shape", "single_output", "loss_unfit", "sigmoid_missing")
+"""Faults for which a loss may raise an error."""
 
 
 def diagnose(
@@ -80,6 +83,8 @@ def diagnose(
             device = torch.device(device)
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"device: expected the name of one, as 'cpu', got {short(device)} ({error})") from error
+    if any(isinstance(module, torch.jit.ScriptModule) for module in getattr(model, "modules", tuple)()):
+        raise ValueError("model: expected Python modules, got one of torch.jit, which no check can watch")
     given = {"optimizer": optimizer, "validation": validation, "loss_fn": loss_fn, "train_step": train_step}
     with examined(model, batch, **given, steps=steps, seed=seed, device=device, runs=False) as program:
         return Examination(program, record).report()
@@ -139,11 +144,15 @@ class Examination:
             self.seen = seen = look(program)
         except Exception as error:
             self._outputs(loss)
-            if not self.failed():
+            if self._loss_works():
+                self._stopped(error, loop.raises(program))
+            elif not self.failed(*EXPLAINED):
                 out, y = program.task.pick(program.task.output), program.y
                 shapes = f"outputs {tuple(out.shape)}, labels {tuple(getattr(y, 'shape', ()))}"
                 slug = "loss_unfit" if "ype" in str(error) else "labels_wrong_shape"
-                self.findings.append(found(slug, "failure", f"the loss fails on {shapes}: {error}"))
+                text = f"the loss fails on {shapes}: {error}"
+                cause = "the loss refuses outputs and labels of these shapes or kinds"
+                self.findings.append(found(slug, "failure", text, symptom=RAISES, cause=cause))
             return
         self.attempt(start.look_at_weights, program, seen)
         self._outputs(loss)
@@ -188,6 +197,12 @@ class Examination:
             return False
         return True
 
+    def _stopped(self, error: Exception, found: list[Finding]) -> None:
+        """Training stops with an error, or only our trial does."""
+        self.findings += found
+        self.notes = [note for note in self.notes if str(error)[:50] not in note]
+        self.notes += [] if found else [f"The training step fails in the trial: {error}"]
+
     def _loss(self) -> Loss | None:
         try:
             return loss_of(self.program)
@@ -212,7 +227,7 @@ class Examination:
         try:
             own = training.run(program, steps, watched=True)
         except Exception as error:
-            self.notes.append(f"The training step fails in the trial: {error}")
+            self._stopped(error, loop.raises(program))
             return
         self.curve = own.losses
         if self.failed("labels_imbalanced"):  # seen before any training: a trial on such labels shows nothing else

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.operations import Call, Operations
 from unstuck.checks.program import Program
-from unstuck.checks.report import Finding, found, judged, missing
+from unstuck.checks.report import RAISES, Finding, found, judged, missing
 from unstuck.claims import number
 from unstuck.probes.drift import BATCH_NORMS
 
@@ -22,6 +23,35 @@ LOST = 0.3
 """A share of gradients, or of updates, that is lost: rounding to the nearest loses next to none of healthy ones."""
 REPEATS = 8
 """Calls of the step within which a step that accumulates gradients over several batches has made two updates."""
+
+ERRORS = {
+    "more than 1 value per channel": (
+        "batchnorm_single",
+        "batch normalisation is handed a batch of one example, which has no variance",
+        "leave out a last batch of one (drop_last=True in the loader), or use layer or group normalisation",
+    ),
+    "backward through the graph a second time": (
+        "no_step",
+        "what one step has computed is used in the next one with its graph: a hidden state, a sum of losses",
+        "detach() what is kept from one step to the next",
+    ),
+    "grad can be implicitly created only for scalar": (
+        "no_step",
+        "the loss is not one number but several, one for each example or output",
+        "take their mean before backward(): loss.mean(), or reduction='mean' in the loss",
+    ),
+    "does not require grad": (
+        "parameters_detached",
+        "backward() is called on a loss whose graph is cut",
+        "look for detach(), .item(), numpy(), argmax() or no_grad() between the parameters and the loss",
+    ),
+    "modified by an inplace operation": (
+        "no_step",
+        "a tensor that the backward pass needs is changed in place",
+        "write x = x + y instead of x += y, and leave out inplace=True there",
+    ),
+}
+"""What errors of a step say: the fault, its cause and its cure."""
 
 
 @dataclass
@@ -85,12 +115,16 @@ def judge(program: Program, first: FirstPass) -> list[Finding]:
     """Findings on gradients that are not zeroed, steps that change nothing, and the wrong mode."""
     slugs = ("gradients_not_zeroed", "no_step", "batchnorm_mode")
     if program.train_step is None:
-        return [missing(slug, "train_step") for slug in slugs if slug != "batchnorm_mode" or first.norms]
+        absent = [missing(slug, "train_step") for slug in slugs if slug != "batchnorm_mode" or first.norms]
+        shape = tuple(program.loss(first.output, program.sample[1]).shape)
+        if math.prod(shape) == 1:
+            return absent
+        return [*absent, _error("grad can be implicitly created only for scalar", f"it has shape {shape}", "warning")]
     try:
         still, moving = _run(program, 0.0), _run(program, 1.0)
     except Exception as error:
         text = f"the training step raises {type(error).__name__}: {error}"
-        return [found(slug, "inconclusive", text) for slug in slugs]
+        return [*(found(slug, "inconclusive", text) for slug in slugs), *raises(program)]
     underflow = _underflow(program, still, first)
     return [
         _zeroed(still[0]),
@@ -98,6 +132,35 @@ def judge(program: Program, first: FirstPass) -> list[Finding]:
         *_moves(program, moving, first, lost=bool(underflow)),
         *_modes(program, still[0]),
     ]
+
+
+def raises(program: Program) -> list[Finding]:
+    """The error with which training stops, on copies that nothing is hooked to.
+
+    After the first pass through the batches it may be of a schedule, or an iterator, that has come to its end.
+    """
+    model, optimizer = program.fresh()
+    program.seeded()
+    count = len(program.batches)
+    for i in range(max(REPEATS, program.steps)):
+        try:
+            program.step(model, optimizer, program.batches[i % count])
+        except Exception as error:
+            ended = i >= max(REPEATS, count)
+            if isinstance(error, StopIteration) or (ended and "scheduler" in traceback.format_exc()):
+                return []
+            text = f"step {i + 1} raises {type(error).__name__}: {error}"
+            if "does not require grad" in text and not any(p.requires_grad for p in model.parameters()):
+                return []  # which is told of the parameters
+            return [_error(str(error), text, "warning" if ended else "failure")]
+    return []
+
+
+def _error(said: str, text: str, verdict: str) -> Finding:
+    """What is found where a step raises."""
+    usual = "no_step", "the training step raises an error", "repair the line that the error's traceback ends with"
+    slug, cause, cure = next((row for part, row in ERRORS.items() if part in said), usual)
+    return found(slug, verdict, text, symptom=RAISES, cause=cause, cure=cure)
 
 
 def _run(program: Program, scale: float) -> tuple[Seen, nn.Module, bool]:

@@ -37,11 +37,11 @@ RATES = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
 def copied(model: nn.Module, optimizer: Optimizer | None) -> tuple[nn.Module, Optimizer | None]:
     """A copy of both, in which the optimiser holds the copy's parameters.
 
-    What modules have computed and kept (pruning, weight norm) may lie on a graph, which is not copied. Raises
+    What modules have computed and kept (pruning, a hidden state) may lie on a graph, which is not copied. Raises
     ValueError.
     """
-    own = [a for m in model.modules() for a in (*vars(m).values(), *m._buffers.values()) if isinstance(a, Tensor)]
-    memo: dict[int, Any] = {id(a): a.detach().clone() for a in own if not a.is_leaf}
+    own = [a for m in model.modules() for a in vars(m).values() if isinstance(a, Tensor | tuple | list | dict)]
+    memo: dict[int, Any] = {id(a): a.detach().clone() for a in parts.tensors(own) if not a.is_leaf}
     try:
         fresh = copy.deepcopy(model, memo)
     except Exception as error:

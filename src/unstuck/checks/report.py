@@ -16,6 +16,8 @@ from unstuck.pages import page_in_words
 Verdict = Literal["failure", "warning", "inconclusive", "ok"]
 VERDICTS: tuple[Verdict, ...] = ("failure", "warning", "inconclusive", "ok")
 WIDTH = 84
+RAISES = "Training stops with an error."
+"""The symptom that comes first, whatever else is wrong."""
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,7 @@ def _viewed(loss: Loss, shapes: str) -> list[Finding]:
             symptom="The loss falls to that of guessing and stays there.",
             cause="the loss reshapes the outputs without moving their axis of the classes, so that each output meets"
             " the label of another place",
-            cure="move the axis first: out.movedim(1, -1).reshape(-1, classes), or hand (N, C, T) to the loss as it is",
+            cure="move the axis first: out.movedim(1, -1).reshape(-1, classes), or let cross-entropy take (N, C, T)",
         )
     ]
 
