@@ -9,7 +9,7 @@ ORDER = (
     *("single_output", "softmax_before_loss", "sigmoid_before_loss", "sigmoid_missing", "relu_at_output"),
     *("loss_unfit", "labels_wrong_shape", "squashed_output"),
     *("half_overflow", "nan_in_loss", "nan_in_forward", "nan_in_backward"),
-    *("examples_mixed", "parameters_frozen", "parameters_missing", "half_underflow", "no_step"),
+    *("examples_mixed", "parameters_missing", "parameters_frozen", "half_underflow", "no_step"),
     *("gradients_not_zeroed", "batchnorm_mode", "dropout_mode", "inputs_constant"),
     *("inputs_not_scaled", "inputs_not_centred", "targets_not_scaled", "loss_summed"),
     *("weights_zero", "weights_equal", "weights_small", "weights_large", "units_dead_at_start"),

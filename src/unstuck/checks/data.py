@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unstuck import parts
 from unstuck.checks.batches import pooled
-from unstuck.checks.first_pass import FirstPass
+from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, judged
 from unstuck.claims import number
@@ -43,6 +43,16 @@ DIFFERENT = {
 }
 
 
+TURNED = {
+    "cause": "of all tokens only the padding is read: its mask is the wrong way round",
+    "cure": "turn the mask round: True marks what attention is to leave out (src_key_padding_mask = x == 0)",
+}
+ALIKE = {
+    "cause": "nearly all tokens are one and the same, so the inputs carry hardly any information",
+    "cure": "look at the tokens that the loader returns: were text and vocabulary made in the same way (upper case)?",
+}
+
+
 def look_at_inputs(program: Program) -> list[Finding]:
     """Inputs that are not finite, or all the same."""
     floating = [t for pair in program.batches for t in parts.tensors(pair) if t.is_floating_point()]
@@ -61,20 +71,40 @@ def look_at_inputs(program: Program) -> list[Finding]:
     return [*result, judged("inputs_constant", constant, text if constant else "the examples differ")]
 
 
-def note_on_tokens(program: Program) -> list[str]:
-    """A note where nearly all that goes into an embedding is the same token, as of words that are all unknown."""
+def one_token(program: Program) -> str:
+    """What is to be noted where nearly all that goes into an embedding is the same token; "" where it is not."""
     x = program.inputs
     embeddings = [m for m in program.model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
     if x is None or not embeddings or x.ndim != 2 or x.is_floating_point() or x.dtype == torch.bool:
-        return []
+        return ""
     padding = {0, *(m.padding_idx for m in embeddings if m.padding_idx is not None)}
     tokens = x[~torch.isin(x, torch.tensor(sorted(padding), device=x.device))]
     kinds, counts = tokens.unique(return_counts=True)
     if len(tokens) < TOKENS or len(kinds) < 3 or counts.max() < ONE_TOKEN * len(tokens):
-        return []
+        return ""
     share = 100 * float(counts.max()) / len(tokens)
     text = f"Token {int(kinds[counts.argmax()])} makes {share:.0f} % of the inputs (0 and padding aside)"
-    return [f"{text}: is it the one of unknown words, and the vocabulary that of another text?"]
+    return f"{text}: is it the one of unknown words, and the vocabulary that of another text?"
+
+
+def look_at_padding(program: Program, seen: FirstPass) -> list[Finding]:
+    """Whether of all tokens only the padding reaches the loss, as with a mask that is the wrong way round."""
+    x, _ = program.sample
+    for name, module in program.model.named_modules():
+        g = seen.gradients.get(f"{name}.weight") if isinstance(module, nn.Embedding) else None
+        if g is None or not isinstance(x, Tensor) or x.is_floating_point() or int(x.max()) >= len(g):
+            continue
+        padding = int(module.padding_idx or 0)  # type: ignore[union-attr, arg-type]
+        tokens = x.unique()
+        if padding not in tokens or len(tokens) < 3 or bool(g[tokens[tokens != padding]].any()):
+            continue
+        model = program.bare()
+        model.get_submodule(name).padding_idx = None  # type: ignore[assignment]
+        again = look(program, model).gradients[f"{name}.weight"]
+        if again is not None and bool(again[padding].any()):
+            text = f"the loss has a gradient by the embedding of token {padding}, and exactly 0 by those of the"
+            return [found("inputs_collapse", "failure", f"{text} {len(tokens) - 1} others", name, **TURNED)]
+    return []
 
 
 def look_at_scale(program: Program, seen: FirstPass, stuck: bool = False) -> list[Finding]:

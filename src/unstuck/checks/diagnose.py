@@ -99,7 +99,7 @@ class Examination:
         self.notes: list[str] = []
         self.curve: list[float] = []
         self.seen = FirstPass()
-        self.untrained = True
+        self.untrained, self.token = True, ""
 
     def report(self) -> Report:
         """Examine, and order what was found."""
@@ -132,7 +132,8 @@ class Examination:
     def _examine(self) -> None:
         program = self.program
         self.attempt(data.look_at_inputs, program)
-        self.notes += data.note_on_tokens(program)
+        self.token = data.one_token(program)
+        self.notes += [self.token] if self.token else []
         if not self._runs():
             return
         loss = self._loss()
@@ -155,6 +156,7 @@ class Examination:
                 self.findings.append(found(slug, "failure", text, symptom=RAISES, cause=cause))
             return
         self.attempt(start.look_at_weights, program, seen)
+        self.attempt(data.look_at_padding, program, seen)
         self._outputs(loss)
         if self.failed("inputs_not_finite", "weights_not_finite") or (broken is not None and broken[1]):
             return
@@ -205,7 +207,15 @@ class Examination:
 
     def _loss(self) -> Loss | None:
         try:
-            return loss_of(self.program)
+            loss = loss_of(self.program)
+            tried = (
+                loss is not None
+                and self.program.given_loss is None
+                and loss.kind in ("softmax", "sigmoid", "unknown")
+            )
+            # a step whose loss is below 0 may follow a reward: its level tells nothing
+            signed = tried and any(loss.at(scale * loss.random) < 0 for scale in (1, -1, 3, -3))
+            return None if signed else loss
         except Exception as error:
             self.notes.append(f"the loss could not be examined: {error}")
             return None
@@ -230,10 +240,20 @@ class Examination:
             self._stopped(error, loop.raises(program))
             return
         self.curve = own.losses
+        if program.given_loss is None and math.isfinite(own.end) and min(own.losses) < 0:
+            text = "give loss_fn: that of the step is below 0 at times, and its level tells nothing"
+            self.findings += [found(slug, "inconclusive", text) for slug in training.SLUGS]
+            return
         if self.failed("labels_imbalanced"):  # seen before any training: a trial on such labels shows nothing else
             return
-        if own.gone() >= training.LEARNED:  # its learning rate was chosen for it
-            self.findings = [f for f in self.findings if (f.fault, f.verdict) != ("loss_summed", "failure")]
+        if own.gone() >= training.LEARNED:  # its learning rate was chosen for it, and what is frozen, on purpose
+            mild = {"loss_summed", *(["parameters_frozen"] if wiring.chosen(program, self.seen) else ())}
+            gone = [f for f in self.findings if f.fault in mild and f.verdict == "failure"]
+            self.notes += [f"Frozen, and it learns: {f.evidence}." for f in gone if f.fault != "loss_summed"]
+            self.findings = [f for f in self.findings if f not in gone]
+        elif self.token:
+            self.notes.remove(self.token)
+            self.findings.append(found("inputs_constant", "failure", self.token, **data.ALIKE))
         moot = {slug for f in self.findings if f.verdict == "failure" for slug in EXPLAINS.get(f.fault, ())}
         if moot.issuperset(training.SLUGS):  # whatever other rates would do
             self.findings += [found(slug, "inconclusive", "mend what has failed") for slug in training.SLUGS]
@@ -260,7 +280,7 @@ class Examination:
         self.attempt(learning.judge_overfit, program, loss, self.seen, steps)
         self.attempt(capacity.capacity, program, self.seen, own)
         if self.untrained and own.gone() < 0.1 * training.LEARNED and not self.raised():
-            fall = f"from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
+            fall = f"from {number(own.start)} to {number(own.end)} in {len(own.losses)} steps"
             self.notes.append(f"Nothing was found, but the trial's loss hardly fell, either: {fall}.")
             if layers.blind_to_order(program):
                 self.notes.append("The outputs are the same for tokens in reverse order: does the task depend on it?")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
+from unstuck import parts
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.operations import Call, Operations
 from unstuck.checks.program import Program
@@ -52,6 +53,17 @@ ERRORS = {
     ),
 }
 """What errors of a step say: the fault, its cause and its cure."""
+
+
+UNREAD = {
+    "symptom": "The loss falls, and on other examples the network is poor.",
+    "cause": "the training step does not use the batch that it is handed",
+    "cure": "take the batch of the loop (for x, y in loader); next(iter(loader)) begins the loader anew in each step",
+}
+OTHER_MODEL = {
+    "cause": "the loss is not computed with this model: the step calls another one than the optimiser trains",
+    "cure": "build the model once, before the optimiser, and call the one that the step is handed",
+}
 
 
 @dataclass
@@ -127,6 +139,7 @@ def judge(program: Program, first: FirstPass) -> list[Finding]:
         return [*(found(slug, "inconclusive", text) for slug in slugs), *raises(program)]
     underflow = _underflow(program, still, first)
     return [
+        *_unread(program),
         _zeroed(still[0]),
         *underflow,
         *_moves(program, moving, first, lost=bool(underflow)),
@@ -181,6 +194,28 @@ def _run(program: Program, scale: float) -> tuple[Seen, nn.Module, bool]:
         recorder.close()
     moved = any(not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
     return recorder.seen, model, moved
+
+
+def _unread(program: Program) -> list[Finding]:
+    """Whether the step does the same whichever batch it is handed."""
+    other = next((batch for batch in program.batches if not _equal(batch[0], program.x)), None)
+    if other is None:
+        return []
+    made = []
+    for batch in (program.batches[0], other):
+        model, optimizer = program.fresh()
+        program.seeded()
+        made.append((program.step(model, optimizer, batch), list(model.parameters())))
+    (loss, here), (same, there) = made
+    moved = not _equal(here, list(program.model.parameters()))
+    if loss != same or not moved or not _equal(here, there):
+        return []
+    text = f"on two batches that differ the loss is the same, {number(loss)}, and so is every weight after the step"
+    return [found("inputs_constant", "failure", text, **UNREAD)]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(parts.tensors(a), parts.tensors(b), strict=False))
 
 
 def _flat(gradients: dict[int, Tensor], keys: list[int]) -> Tensor:
@@ -249,13 +284,17 @@ def _moves(program: Program, moving: tuple[Seen, nn.Module, bool], first: FirstP
     if seen.taken and arrived and not lost and not any(bool(g.any()) for g in arrived):
         text = "backward() leaves gradients that are exactly 0 in all parameters: the loss in the step has no slope"
         return [found("parameters_detached", "failure", text)]
+    other: dict[str, str] = {}
     if not seen.taken:
         why = f"optimizer.step() was not called in {REPEATS} calls of the step"
     elif not any(seen.arrived):
         why = "backward() left no gradient in any parameter"
+        other = OTHER_MODEL if not seen.forwards else {}
     else:
         why = "gradients arrive, and are zero or gone when the optimiser takes them"
-    return [found("no_step", "failure", f"no parameter changed in {len(seen.losses)} calls of the step: {why}")]
+    why += "; the step never calls this model" if other else ""
+    text = f"no parameter changed in {len(seen.losses)} calls of the step: {why}"
+    return [found("no_step", "failure", text, **other)]
 
 
 def _modes(program: Program, seen: Seen) -> list[Finding]:

@@ -220,8 +220,16 @@ def look_at_outputs(program: Program) -> list[Finding]:
     text = f"the outputs of {n} examples are the same but for rounding (up to {number(size)}), and so they are with"
     text += " other weights: nothing of the inputs arrives"
     text += f" at module {where}; look at what goes into it" if where else ""
-    text += " (a normalisation over one feature leaves 0, the last state behind long padding has forgotten)"
-    return [found("inputs_collapse", "failure", text, where)]
+    cause, cure = (
+        "nothing of the inputs arrives at the outputs",
+        "look at what the module named is handed: its mask, its",
+    )
+    cure += " place (the last state behind long padding has forgotten), its values"
+    norm = program.model.get_submodule(where)
+    if isinstance(norm, nn.LayerNorm) and math.prod(norm.normalized_shape) == 1:
+        cause = "a layer normalisation over a single feature makes 0 of every value"
+        cure = "normalise over several features (LayerNorm([steps, 1]) for a series), or leave it out"
+    return [found("inputs_collapse", "failure", text, where, cause=cause, cure=cure)]
 
 
 def _outputs(program: Program, model: nn.Module, x: Any, n: int) -> tuple[Tensor, str]:

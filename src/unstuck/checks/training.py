@@ -40,6 +40,11 @@ LOWERED = 1e-3
 """A learning rate below this share of its highest moves nothing any more: cosine and one-cycle schedules reach it at
 their end."""
 
+EACH_BATCH = {
+    "symptom": "The loss falls in the first steps, and then stands still.",
+    "cause": "the scheduler lowers the learning rate to nothing within the first steps",
+    "cure": "call scheduler.step() once after each epoch, or give the scheduler the number of all steps",
+}
 TAME = 1e3
 """Weights below it have not grown without end."""
 RISKY = {
@@ -327,7 +332,9 @@ def _zero(optimizer: Optimizer) -> Finding:
     if not later:
         return found("lr_small", "failure", "the learning rate is 0: no step changes a weight")
     text = f"the learning rate is 0, where a scheduler has set it ({later:g} before): nothing is learned until it is"
-    return found("lr_small", "warning", f"{text} called, which would be a whole epoch where it is called after each")
+    text += " called, which would be a whole epoch where it is called after each"
+    cause, cure = "a scheduler begins with a learning rate of 0", "let it begin above 0, as with (epoch + 1) / epochs"
+    return found("lr_small", "warning", text, cause=cause, cure=cure)
 
 
 def _scheduled(program: Program, own: Trial, steps: int) -> Finding | None:
@@ -342,7 +349,7 @@ def _scheduled(program: Program, own: Trial, steps: int) -> Finding | None:
     text = f"the step lowers the learning rate from {highest:g} to {last:g} within {len(own.losses)} steps (below a"
     text += f" thousandth of it after {gone}), as a scheduler for epochs does that is called after each batch: loss"
     text += f" {number(own.before)} to {number(own.end)}; where the rate stays as it is, to {number(held.end)}"
-    return found("lr_small", "failure", text)
+    return found("lr_small", "failure", text, **EACH_BATCH)
 
 
 def _border(program: Program, rate: float) -> str:

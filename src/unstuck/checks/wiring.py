@@ -33,12 +33,13 @@ def judge(program: Program, seen: FirstPass) -> tuple[list[Finding], list[str]]:
         return [], []
     result = {slug: found(slug, "ok", f"{len(named)} parameters") for slug in SLUGS}
     order = list(dict.fromkeys(layer.parameter for layer in seen.layers)) or list(named)  # as they are used
-    frozen = [name for name, p in named.items() if not p.requires_grad]
+    frozen = _frozen(program)
     if frozen and not _deliberate(program, frozen, order):
         text = f"{len(frozen)} of {len(named)} have requires_grad=False: {', '.join(frozen[:4])}"
         result["parameters_frozen"] = found("parameters_frozen", "failure", text, _layer(frozen))
+    all_frozen = not any(p.requires_grad for p in named.values())
     without = [name for name, p in named.items() if p.requires_grad and seen.gradients.get(name) is None]
-    if without and len(frozen) < len(named):
+    if without and not all_frozen:
         changes = [name for name in without if _changes(program, name)]
         unused = [name for name in without if name not in changes]
         spare = _reached(program, unused) if unused else []
@@ -106,12 +107,28 @@ def _layer(names: list[str]) -> str:
     return names[0].rpartition(".")[0]
 
 
-def _deliberate(program: Program, names: list[str], order: list[str]) -> bool:
+def _frozen(program: Program) -> list[str]:
+    """What has requires_grad=False and is used by the forward: no teacher that is kept beside it."""
+    return _reached(program, [n for n, p in program.model.named_parameters() if not p.requires_grad], beside=False)
+
+
+def chosen(program: Program, seen: FirstPass) -> bool:
+    """Whether what is frozen in a program that learns is the lower part, or in no group of the optimiser."""
+    frozen, order = _frozen(program), list(dict.fromkeys(layer.parameter for layer in seen.layers))
+    if program.optimizer is not None:
+        held = {id(p) for group in program.optimizer.param_groups for p in group["params"]}
+        if not any(id(program.model.get_parameter(name)) in held for name in frozen):
+            return True
+    return _deliberate(program, frozen, order, drawn=True)
+
+
+def _deliberate(program: Program, names: list[str], order: list[str], *, drawn: bool = False) -> bool:
     """Whether it looks like fine-tuning: what does not learn was trained before, and is the lower part, or has beside
     it weights that start at zero and learn: an addition that leaves the network at first as it was.
 
     Biases and norms follow the weights of their layers. A part is taken for trained unless its values are still those
-    of a start: biases of exactly 0, or weights within the bounds of PyTorch's own, 1 / sqrt(fan-in).
+    of a start: biases of exactly 0, or weights within the bounds of PyTorch's own, 1 / sqrt(fan-in); unless those are
+    allowed (`drawn`).
     """
     weights = [name for name in order if name in names]
     if not weights:
@@ -119,7 +136,7 @@ def _deliberate(program: Program, names: list[str], order: list[str]) -> bool:
     added = any(not program.model.get_parameter(name).any() for name in order if name not in names)
     if not added and (weights != order[: len(weights)] or len(weights) == len(order)):
         return False
-    return not any(_as_drawn(program.model, name) for name in weights)
+    return drawn or not any(_as_drawn(program.model, name) for name in weights)
 
 
 @torch.no_grad()
@@ -147,12 +164,14 @@ def _changes(program: Program, name: str) -> bool:
     return not torch.equal(before, program.task.pick(program.output(model, program.x)))
 
 
-def _reached(program: Program, names: list[str]) -> list[str]:
-    """Those parameters that lead to something the model returns beside what the labels are compared with."""
+def _reached(program: Program, names: list[str], *, beside: bool = True) -> list[str]:
+    """Those parameters that lead to something the model returns (beside what the labels are compared with)."""
     model = program.bare()
+    for name in names:
+        model.get_parameter(name).requires_grad_()
     program.seeded()
     output = program.output(model, program.x)
-    taken = program.task.pick(output)
+    taken = program.task.pick(output) if beside else None
     out = [t for t in parts.tensors(output) if t is not taken and t.grad_fn is not None]
     leaves = {id(node.variable) for t in out for node in graph.behind(t) if graph.kind(node) == graph.LEAF}  # type: ignore[attr-defined]
     return [name for name in names if id(model.get_parameter(name)) in leaves]
