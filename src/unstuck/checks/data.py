@@ -90,9 +90,11 @@ def one_token(program: Program) -> str:
 def look_at_padding(program: Program, seen: FirstPass) -> list[Finding]:
     """Whether of all tokens only the padding reaches the loss, as with a mask that is the wrong way round."""
     x, _ = program.sample
+    if not isinstance(x, Tensor) or x.is_floating_point() or not x.numel():
+        return []
     for name, module in program.model.named_modules():
         g = seen.gradients.get(f"{name}.weight") if isinstance(module, nn.Embedding) else None
-        if g is None or not isinstance(x, Tensor) or x.is_floating_point() or int(x.max()) >= len(g):
+        if g is None or g.is_sparse or int(x.max()) >= len(g):
             continue
         padding = int(module.padding_idx or 0)  # type: ignore[union-attr, arg-type]
         tokens = x.unique()

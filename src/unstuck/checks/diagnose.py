@@ -208,14 +208,11 @@ class Examination:
     def _loss(self) -> Loss | None:
         try:
             loss = loss_of(self.program)
-            tried = (
-                loss is not None
-                and self.program.given_loss is None
-                and loss.kind in ("softmax", "sigmoid", "unknown")
-            )
+            if loss is None or self.program.given_loss is not None:
+                return loss
             # a step whose loss is below 0 may follow a reward: its level tells nothing
-            signed = tried and any(loss.at(scale * loss.random) < 0 for scale in (1, -1, 3, -3))
-            return None if signed else loss
+            signed = any(loss.at(scale * loss.random) < 0 for scale in (1, -1, 3, -3))
+            return None if signed and loss.kind in ("softmax", "sigmoid", "unknown") else loss
         except Exception as error:
             self.notes.append(f"the loss could not be examined: {error}")
             return None

@@ -64,8 +64,6 @@ def imbalance(program: Program, loss: Loss | None, own: Trial) -> list[Finding]:
     recall = right / max(total, 1)
     text = f"{100 * share:.1f} % of the labels are {largest}; after the trial {100 * recall:.0f} % of the others"
     text += " are told from it, at least half ought to be"
-    if ONE_CLASS <= recall < 0.5:
-        text += "; both classes are named, and more steps may do the rest"
     rare = int(counts.topk(2).indices[1])
     weight = _weight(loss, rare, largest) if loss is not None else 1.0
     if recall < 0.5 and weight < UPSIDE_DOWN:
@@ -73,6 +71,7 @@ def imbalance(program: Program, loss: Loss | None, own: Trial) -> list[Finding]:
         cause = "nearly all labels are of one class, and the loss weights the others down"
         cure = "turn the weights of the loss round: they belong to the rare classes (as pos_weight, n_0 / n_1)"
         return [found(slug, "failure", text, cause=cause, cure=cure)]
+    text += "; it is named, and more steps may do the rest" if ONE_CLASS <= recall < 0.5 else ""
     return [found(slug, "failure" if recall < ONE_CLASS else "inconclusive" if recall < 0.5 else "ok", text)]
 
 

@@ -46,7 +46,7 @@ def judge(program: Program, loss: Loss | None, end: Ending, seen: FirstPass) -> 
 
 
 def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Finding]:
-    task, kind, y = program.task, loss.kind, program.y
+    task, kind, y, axis = program.task, loss.kind, program.y, program.task.axis
     summed, single = _summed(program, loss), _single(program, loss, end)
     if single:
         return [single]
@@ -82,7 +82,9 @@ def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Fin
     elif kind in ("distance", "unknown") and y.is_floating_point() and task.kind != "classes":
         result += [*_bounds(program, end, seen), *_away(program, loss)]
     if end == "softmax" and kind != "softmax" and task.shares(y):
-        result += _sure(loss, y, loss.at(y), loss.at(torch.zeros_like(y).scatter(1, y.argmax(1, keepdim=True), 1.0)))
+        result += _sure(
+            loss, y, loss.at(y), loss.at(torch.zeros_like(y).scatter(axis, y.argmax(axis, keepdim=True), 1.0))
+        )
     result += _copied(program, loss)
     if kind == "distance" and task.kind in ("numbers", "classes"):
         result += _class_numbers(program)
@@ -206,7 +208,7 @@ def _copied(program: Program, loss: Loss) -> list[Finding]:
     if not isinstance(x, Tensor) or x.ndim < 2 or x.shape != y.shape or x.shape[1] < 3 or x.dtype != y.dtype:
         return []
     counted = y != IGNORED
-    copied = x.ndim == 2 and not x.is_floating_point() and torch.equal(x, y)
+    copied = task.kind == "classes" and x.ndim == 2 and torch.equal(x, y)
     shifted = bool(((x[:, 1:] == y[:, :-1]) | ~counted[:, :-1]).all()) and bool(counted[:, :-1].any())
     right = task.right(y, FAR)
     if copied == shifted or right is None or not loss.at(right) < 0.1 * loss.chance:
@@ -267,7 +269,8 @@ def _away(program: Program, loss: Loss) -> list[Finding]:
     right = y.to(out.dtype).reshape(out.shape) if y.numel() == out.numel() else y.to(out.dtype).expand_as(out)
     met, far = loss.at(right), 10 * float(y.std()) + 1
     above, below, other = loss.at(right + far), loss.at(right - far), loss.at(right + far, y.roll(1, 0) + 1)
-    if not max(above, below) < met - 1e-3 * abs(met) - 1e-6 or math.isclose(above, other, rel_tol=1e-6):
+    least = met - 1e-3 * abs(met) - 1e-6
+    if not (above < least and below < least) or math.isclose(above, other, rel_tol=1e-6):
         return []
     text = f"outputs that meet the targets have a loss of {number(met)}, those that are {number(far, 2)} above them"
     cause, cure = (
