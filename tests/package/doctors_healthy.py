@@ -350,6 +350,43 @@ def correlated(out, y):
     return 1 - torch.corrcoef(torch.stack([out.view(-1), y]))[0, 1]
 
 
+class Similar(Twins):
+    """How similar each of the examples' first views is to each of the second."""
+
+    def forward(self, x):
+        a, b = super().forward(x).chunk(2, 1)
+        return a @ b.T / 0.2
+
+
+def similarities():
+    """The labels are the places in the batch."""
+    data = {"batch": [(x.flatten(1), torch.arange(50)) for x, _ in images()["batch"]], "validation": None}
+    return program(Similar(), data)
+
+
+class Taught(Net):
+    """A teacher beside it, which is its own moving average."""
+
+    def __init__(self):
+        super().__init__()
+        self.teacher = Net().requires_grad_(False)
+        self.teacher.load_state_dict(self.state_dict(), strict=False)
+
+
+def taught():
+    made = program(Taught(), images())
+    step = made["train_step"]
+
+    def follow(model, optimizer, batch):
+        loss = step(model, optimizer, batch)
+        with torch.no_grad():
+            for name, p in model.teacher.named_parameters():
+                p.lerp_(model.get_parameter(name), 0.02)
+        return loss
+
+    return made | {"train_step": follow}
+
+
 HEALTHY = {
     "perceptron": lambda: program(mlp((196, 64, 64, 10)), images()),
     "descent": lambda: program(initialise(mlp((196, 100, 100, 10)), "he"), images(), optimizer=sgd(0.1)),
@@ -428,6 +465,8 @@ HEALTHY = {
         {"batch": [(x, (x[:, 0] > 0).float()) for x, _ in images()["batch"]], "validation": None},
         lambda o, y: F.binary_cross_entropy_with_logits(o[:, 0], y),
     ),
+    "similarities": similarities,
+    "taught": taught,
     "quantiles": lambda: program(mlp((5, 32, 3), "tanh"), line(), quantiles, lr=1e-2),
     "heads": lambda: program(mlp((5, 32, 4), "tanh"), line(), lambda o, y: (o - y).square().mean(), lr=1e-2),
     "ranked": lambda: program(mlp((5, 32, 1), "tanh"), line(column=False), ranked, lr=1e-2),

@@ -19,6 +19,17 @@ SAID = {
     "divergence_of_probabilities": "log_softmax",
     "not_shifted": "shift them by one",
     "logits_viewed_not_transposed": "move the axis first",
+    "unknown_words": "text and vocabulary",
+    "the_first_batch_in_each_step": "take the batch of the loop",
+    "the_smaller_of_the_two": "turned sign",
+    "divergence_of_a_softmax": "log_softmax",
+    "no_causal_mask": "causal mask",
+    "a_number_for_what_is_missing": "4 % of the targets are exactly -999",
+    "padding_mask_turned_round": "turn the mask round",
+    "normalised_over_one_score": "layer normalisation over a single feature",
+    "another_model_in_the_step": "build the model once",
+    "no_activations": "an activation behind each layer",
+    "epochs_counted_in_batches": "once after each epoch",
     "hidden_state_kept": "detach() what is kept",
     "a_loss_for_each_example": "loss.mean()",
     "changed_in_place": "x = x + y",
@@ -74,6 +85,34 @@ def test_a_schedule_that_ends_before_the_trial_is_no_fault():
 
     report = diagnose(**made | {"train_step": step})
     assert report.silent and any("Tried to step 61 times" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_loss_that_follows_a_reward_is_not_judged_by_its_level(seed):
+    torch.manual_seed(seed)
+    model, x, right = mlp((8, 32, 4), "tanh"), torch.randn(200, 8), torch.randn(8, 4)
+
+    def step(model, optimizer, batch):
+        drawn = torch.distributions.Categorical(logits=model(batch[0]))
+        action = drawn.sample()
+        loss = -(drawn.log_prob(action) * ((action == batch[1]).float() - 0.25)).mean()
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
+        return loss
+
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    report = diagnose(model, (x, (x @ right).argmax(1)), optimizer=optimizer, train_step=step)
+    assert report.silent, report
+    assert "below 0" in {f.fault: f.evidence for f in report.of("inconclusive")}["lr_small"]
+
+
+@pytest.mark.parametrize(("held", "layer"), [(True, "linear1"), (False, "linear2")])
+def test_what_is_frozen_on_purpose_is_a_note_where_the_program_learns(held, layer):
+    torch.manual_seed(0)
+    model = mlp((196, 96, 10))
+    model.get_submodule(layer).requires_grad_(False)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if held or p.requires_grad], 1e-2)
+    report = diagnose(**doctors_pairs.program(model, doctors_pairs.images(), optimizer=lambda _: optimizer))
+    assert report.silent and any("Frozen, and it learns" in note for note in report.notes), report
 
 
 def test_few_labels_of_one_class_are_not_enough():
