@@ -254,7 +254,6 @@ def _sums_to_one(out: Tensor, task: Task) -> bool:
 
 @torch.no_grad()
 def _by_range(program: Program) -> Ending:
-    """From outputs of copies whose weights are larger, turned, and noisy."""
     task, outputs = program.task, []
     for number, scale in enumerate((1.0, 3.0, -3.0, 10.0)):
         model = program.bare()

@@ -12,18 +12,13 @@ from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.labels import above_chance, answers, flat, held_out
 from unstuck.checks.learning import train
 from unstuck.checks.program import Program
-from unstuck.checks.report import Finding, found, missing
+from unstuck.checks.report import Finding, found, judged, missing
 from unstuck.checks.training import Trial, affordable
 from unstuck.claims import number
 
 NARROW, WELL = 4, 0.8
 """Units of a layer so narrow that the network is compared with a wider one, unless the trial takes this share off the
 loss."""
-
-STRAIGHT = {
-    "cause": "no activation stands between the layers, so that all of them together are one linear layer",
-    "cure": "put an activation behind each layer but the last, a ReLU for instance",
-}
 
 
 def capacity(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
@@ -62,14 +57,12 @@ def capacity(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
     size = "the network is linear" if straight else f"the narrowest layer has {min(widths) if widths else 0} units"
     text = f"{size}; on held-out examples it reaches {number(max(scores))}, a perceptron 64-64 on the same examples"
     text += f" {number(wide_score)} (accuracy, or correlation); 0.15 more is no chance"
-    if not wide_score > max(scores) + 0.15:
-        return [found(slug, "ok", text)]
-    return [found(slug, "failure", text, **(STRAIGHT if straight and matrices > 1 else {}))]
+    bad = wide_score > max(scores) + 0.15
+    return [judged("no_activation" if bad and straight and matrices > 1 else slug, bad, text)]
 
 
 @torch.no_grad()
 def _is_straight(program: Program) -> bool:
-    """Whether outputs are a linear function of the inputs, and a constant."""
     x = program.x
     if not isinstance(x, Tensor) or not x.is_floating_point():
         return False

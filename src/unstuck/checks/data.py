@@ -36,22 +36,6 @@ MOVED = 3.0
 """Validation inputs three standard deviations away from those of training, or three times as wide, are other
 inputs."""
 
-DIFFERENT = {
-    "symptom": "The training goes well, and in validation the network is poor or guesses.",
-    "cause": "the validation inputs are scaled in another way than the training inputs",
-    "cure": "scale both with the same numbers, the mean and standard deviation of the training part",
-}
-
-
-TURNED = {
-    "cause": "of all tokens only the padding is read: its mask is the wrong way round",
-    "cure": "turn the mask round: True marks what attention is to leave out (src_key_padding_mask = x == 0)",
-}
-ALIKE = {
-    "cause": "nearly all tokens are one and the same, so the inputs carry hardly any information",
-    "cure": "look at the tokens that the loader returns: were text and vocabulary made in the same way (upper case)?",
-}
-
 
 def look_at_inputs(program: Program) -> list[Finding]:
     """Inputs that are not finite, or all the same."""
@@ -105,7 +89,7 @@ def look_at_padding(program: Program, seen: FirstPass) -> list[Finding]:
         again = look(program, model).gradients[f"{name}.weight"]
         if again is not None and bool(again[padding].any()):
             text = f"the loss has a gradient by the embedding of token {padding}, and exactly 0 by those of the"
-            return [found("inputs_collapse", "failure", f"{text} {len(tokens) - 1} others", name, **TURNED)]
+            return [found("only_padding", "failure", f"{text} {len(tokens) - 1} others", name)]
     return []
 
 
@@ -170,4 +154,4 @@ def look_at_validation(program: Program) -> list[Finding]:
         return []
     text = f"training inputs have mean {number(mean)} and standard deviation {number(std)}, those of the validation"
     text += f" {number(other_mean)} and {number(other_std)}: they are not scaled by the same numbers"
-    return [found("inputs_not_scaled", "failure", text, **DIFFERENT)]
+    return [found("validation_scaled_otherwise", "failure", text)]

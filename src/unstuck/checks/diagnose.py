@@ -31,7 +31,7 @@ from unstuck.checks.causes import EXPLAINS, ROOTS, ordered
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.from_record import read
 from unstuck.checks.program import Program, examined
-from unstuck.checks.report import RAISES, Finding, Report, found
+from unstuck.checks.report import Finding, Report, found
 from unstuck.claims import number
 from unstuck.record import Record
 
@@ -150,10 +150,8 @@ class Examination:
             elif not self.failed(*EXPLAINED):
                 out, y = program.task.pick(program.task.output), program.y
                 shapes = f"outputs {tuple(out.shape)}, labels {tuple(getattr(y, 'shape', ()))}"
-                slug = "loss_unfit" if "ype" in str(error) else "labels_wrong_shape"
-                text = f"the loss fails on {shapes}: {error}"
-                cause = "the loss refuses outputs and labels of these shapes or kinds"
-                self.findings.append(found(slug, "failure", text, symptom=RAISES, cause=cause))
+                slug = "loss_refuses_types" if "ype" in str(error) else "loss_refuses"
+                self.findings.append(found(slug, "failure", f"the loss fails on {shapes}: {error}"))
             return
         self.attempt(start.look_at_weights, program, seen)
         self.attempt(data.look_at_padding, program, seen)
@@ -189,7 +187,6 @@ class Examination:
         self.attempt(output.judge, program, loss, end, seen)
 
     def _runs(self) -> bool:
-        """Whether the model runs on the batch at all."""
         try:
             _ = self.program.task
         except ValueError as error:
@@ -250,7 +247,7 @@ class Examination:
             self.findings = [f for f in self.findings if f not in gone]
         elif self.token:
             self.notes.remove(self.token)
-            self.findings.append(found("inputs_constant", "failure", self.token, **data.ALIKE))
+            self.findings.append(found("tokens_alike", "failure", self.token))
         moot = {slug for f in self.findings if f.verdict == "failure" for slug in EXPLAINS.get(f.fault, ())}
         if moot.issuperset(training.SLUGS):  # whatever other rates would do
             self.findings += [found(slug, "inconclusive", "mend what has failed") for slug in training.SLUGS]

@@ -83,7 +83,6 @@ def dropping(program: Program, own: Trial, steps: int) -> list[Finding]:
 
 
 def _last_module(program: Program) -> tuple[str, nn.Module] | None:
-    """The leaf that puts out what the model does."""
     model = program.bare()
     last: list[tuple[str, nn.Module, Any]] = []
 
@@ -122,7 +121,6 @@ def _norms(program: Program, seen: FirstPass, still: FirstPass) -> list[Finding]
 
 
 def _few(program: Program, n: int | None) -> Finding:
-    """Whether batch norm takes its statistics from very few values of a channel."""
     model, counts = program.bare(), dict[str, int]()
 
     def count(name: str, module: nn.Module, given: Any) -> None:
@@ -220,7 +218,6 @@ def blind_to_order(program: Program) -> bool:
 
 
 def _others_changed(x: Any, n: int, kept: int) -> Any:
-    """The same example at its place, the others in another order and, where they are numbers, other ones."""
     others = torch.tensor([i for i in range(n) if i != kept])
     order = torch.arange(n)
     order[others] = others[0]  # not only in another order, which attention does not see

@@ -16,7 +16,7 @@ from unstuck import parts
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.operations import Call, Operations
 from unstuck.checks.program import Program
-from unstuck.checks.report import RAISES, Finding, found, judged, missing
+from unstuck.checks.report import Finding, found, judged, missing
 from unstuck.claims import number
 from unstuck.probes.drift import BATCH_NORMS
 
@@ -26,44 +26,13 @@ REPEATS = 8
 """Calls of the step within which a step that accumulates gradients over several batches has made two updates."""
 
 ERRORS = {
-    "more than 1 value per channel": (
-        "batchnorm_single",
-        "batch normalisation is handed a batch of one example, which has no variance",
-        "leave out a last batch of one (drop_last=True in the loader), or use layer or group normalisation",
-    ),
-    "backward through the graph a second time": (
-        "no_step",
-        "what one step has computed is used in the next one with its graph: a hidden state, a sum of losses",
-        "detach() what is kept from one step to the next",
-    ),
-    "grad can be implicitly created only for scalar": (
-        "no_step",
-        "the loss is not one number but several, one for each example or output",
-        "take their mean before backward(): loss.mean(), or reduction='mean' in the loss",
-    ),
-    "does not require grad": (
-        "parameters_detached",
-        "backward() is called on a loss whose graph is cut",
-        "look for detach(), .item(), numpy(), argmax() or no_grad() between the parameters and the loss",
-    ),
-    "modified by an inplace operation": (
-        "no_step",
-        "a tensor that the backward pass needs is changed in place",
-        "write x = x + y instead of x += y, and leave out inplace=True there",
-    ),
+    "more than 1 value per channel": "last_batch_of_one",
+    "backward through the graph a second time": "graph_kept",
+    "grad can be implicitly created only for scalar": "loss_of_each",
+    "does not require grad": "graph_cut",
+    "modified by an inplace operation": "changed_in_place",
 }
-"""What errors of a step say: the fault, its cause and its cure."""
-
-
-UNREAD = {
-    "symptom": "The loss falls, and on other examples the network is poor.",
-    "cause": "the training step does not use the batch that it is handed",
-    "cure": "take the batch of the loop (for x, y in loader); next(iter(loader)) begins the loader anew in each step",
-}
-OTHER_MODEL = {
-    "cause": "the loss is not computed with this model: the step calls another one than the optimiser trains",
-    "cure": "build the model once, before the optimiser, and call the one that the step is handed",
-}
+"""What the errors of a step are called."""
 
 
 @dataclass
@@ -131,7 +100,7 @@ def judge(program: Program, first: FirstPass) -> list[Finding]:
         shape = tuple(program.loss(first.output, program.sample[1]).shape)
         if math.prod(shape) == 1:
             return absent
-        return [*absent, _error("grad can be implicitly created only for scalar", f"it has shape {shape}", "warning")]
+        return [*absent, found("loss_of_each", "warning", f"its shape is {shape}")]
     try:
         still, moving = _run(program, 0.0), _run(program, 1.0)
     except Exception as error:
@@ -164,15 +133,9 @@ def raises(program: Program) -> list[Finding]:
             text = f"step {i + 1} raises {type(error).__name__}: {error}"
             if "does not require grad" in text and not any(p.requires_grad for p in model.parameters()):
                 return []  # which is told of the parameters
-            return [_error(str(error), text, "warning" if ended else "failure")]
+            slug = next((slug for part, slug in ERRORS.items() if part in text), "step_raises")
+            return [found(slug, "warning" if ended else "failure", text)]
     return []
-
-
-def _error(said: str, text: str, verdict: str) -> Finding:
-    """What is found where a step raises."""
-    usual = "no_step", "the training step raises an error", "repair the line that the error's traceback ends with"
-    slug, cause, cure = next((row for part, row in ERRORS.items() if part in said), usual)
-    return found(slug, verdict, text, symptom=RAISES, cause=cause, cure=cure)
 
 
 def _run(program: Program, scale: float) -> tuple[Seen, nn.Module, bool]:
@@ -211,7 +174,7 @@ def _unread(program: Program) -> list[Finding]:
     if loss != same or not moved or not _equal(here, there):
         return []
     text = f"on two batches that differ the loss is the same, {number(loss)}, and so is every weight after the step"
-    return [found("inputs_constant", "failure", text, **UNREAD)]
+    return [found("batch_not_used", "failure", text)]
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -284,17 +247,17 @@ def _moves(program: Program, moving: tuple[Seen, nn.Module, bool], first: FirstP
     if seen.taken and arrived and not lost and not any(bool(g.any()) for g in arrived):
         text = "backward() leaves gradients that are exactly 0 in all parameters: the loss in the step has no slope"
         return [found("parameters_detached", "failure", text)]
-    other: dict[str, str] = {}
+    slug = "no_step"
     if not seen.taken:
         why = f"optimizer.step() was not called in {REPEATS} calls of the step"
     elif not any(seen.arrived):
         why = "backward() left no gradient in any parameter"
-        other = OTHER_MODEL if not seen.forwards else {}
+        slug, why = (
+            ("no_step", why) if seen.forwards else ("other_model", f"{why}, and the step never calls this model")
+        )
     else:
         why = "gradients arrive, and are zero or gone when the optimiser takes them"
-    why += "; the step never calls this model" if other else ""
-    text = f"no parameter changed in {len(seen.losses)} calls of the step: {why}"
-    return [found("no_step", "failure", text, **other)]
+    return [found(slug, "failure", f"no parameter changed in {len(seen.losses)} calls of the step: {why}")]
 
 
 def _modes(program: Program, seen: Seen) -> list[Finding]:
@@ -313,7 +276,6 @@ def _modes(program: Program, seen: Seen) -> list[Finding]:
 
 
 def _modules(names: list[str]) -> str:
-    """Their names, said to be such: a name may be a number."""
     if len(names) == 1:
         return f"module {names[0]}" if names[0] else "the model itself"
     if len(names) > 4:

@@ -80,7 +80,7 @@ def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Fin
         text = "the loss is minus the label's output: it expects log-probabilities, whose exponentials sum to 1"
         result.append(found("loss_unfit", "failure", f"{text}, and the outputs end in: {end}"))
     elif kind in ("distance", "unknown") and y.is_floating_point() and task.kind != "classes":
-        result += [*_bounds(program, end, seen), *_away(program, loss)]
+        result += [*_bounds(program, end, seen), *_away(loss)]
     if end == "softmax" and kind != "softmax" and task.shares(y):
         result += _sure(
             loss, y, loss.at(y), loss.at(torch.zeros_like(y).scatter(axis, y.argmax(axis, keepdim=True), 1.0))
@@ -105,7 +105,6 @@ def _normalised(program: Program, seen: FirstPass) -> bool:
 
 
 def _single(program: Program, loss: Loss, end: Ending) -> Finding | None:
-    """One output where there are several classes."""
     task, y = program.task, program.labels
     out = task.pick(task.output)
     one = out.ndim < 2 or out.shape[task.axis if task.kind == "classes" else -1] == 1
@@ -146,7 +145,6 @@ def _summed(program: Program, loss: Loss) -> list[Finding]:
 
 
 def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
-    """Targets outside the range of the outputs."""
     y = program.labels
     if end not in RANGE or y is None or not torch.isfinite(y).all():
         return []
@@ -194,8 +192,7 @@ def _sure(loss: Loss, y: Tensor, met: float, sure: float) -> list[Finding]:
     if not sure < met - 1e-3 * abs(met):
         return []
     text = f"outputs that are the targets have a loss of {number(met)}, those that are sure of the largest one of"
-    cure = "hand the logarithms of the probabilities to a divergence, by log_softmax"
-    return [found("loss_unfit", "failure", f"{text} {number(sure)}", cure=cure)]
+    return [found("divergence_of_probabilities", "failure", f"{text} {number(sure)}")]
 
 
 def _copied(program: Program, loss: Loss) -> list[Finding]:
@@ -227,21 +224,11 @@ def _copied(program: Program, loss: Loss) -> list[Finding]:
         return []
     if shifted and bool(moved[:, -2].any()):
         text = "the target at each place is the next input, and the output there changes with that input"
-        symptom = "The loss falls to nearly nothing, and what the network writes by itself is poor."
-        cause, cure = (
-            "each output sees what it is to foretell",
-            "hide later steps: a causal mask, no second direction",
-        )
-    elif copied and not bool(moved[:, :-1].any()):
-        text = (
-            "the targets equal the inputs at every place, no output depends on later tokens, and each does on its own"
-        )
-        symptom = "The loss falls to nearly nothing, and what the network writes repeats one token."
-        cause = "the targets are the inputs themselves, not the tokens that follow"
-        cure = "shift them by one: tokens[:, :-1] are the inputs, tokens[:, 1:] the targets"
-    else:
+        return [found("targets_seen", "failure", text)]
+    if shifted or bool(moved[:, :-1].any()):
         return []
-    return [found("loss_unfit", "failure", text, symptom=symptom, cause=cause, cure=cure)]
+    text = "the targets equal the inputs at every place, no output depends on later tokens, and each does on its own"
+    return [found("targets_copied", "failure", text)]
 
 
 def _apart(y: Tensor) -> dict[str, str]:
@@ -261,10 +248,15 @@ def _apart(y: Tensor) -> dict[str, str]:
     return {"cause": f"{share} lie far from all others", "cure": cure}
 
 
-def _away(program: Program, loss: Loss) -> list[Finding]:
+def _away(loss: Loss) -> list[Finding]:
     """A loss that is smaller far from the targets, on both sides of them, than at them."""
     out, y = loss.random, loss.y
-    if not y.is_floating_point() or not _fits(y.shape, out.shape) or len(y) < 2:
+    each = (
+        y.ndim == out.ndim
+        and len(y) == len(out)
+        and all(k in (1, n) for k, n in zip(y.shape, out.shape, strict=True))
+    )
+    if not y.is_floating_point() or len(y) < 2 or not (each or y.numel() == out.numel()):
         return []
     right = y.to(out.dtype).reshape(out.shape) if y.numel() == out.numel() else y.to(out.dtype).expand_as(out)
     met, far = loss.at(right), 10 * float(y.std()) + 1
@@ -273,21 +265,10 @@ def _away(program: Program, loss: Loss) -> list[Finding]:
     if not (above < least and below < least) or math.isclose(above, other, rel_tol=1e-6):
         return []
     text = f"outputs that meet the targets have a loss of {number(met)}, those that are {number(far, 2)} above them"
-    cause, cure = (
-        "the loss falls as the outputs go away from the targets",
-        "look for a turned sign, or min for max, in it",
-    )
-    return [found("loss_unfit", "failure", f"{text} {number(above)}, below {number(below)}", cause=cause, cure=cure)]
-
-
-def _fits(shape: torch.Size, out: torch.Size) -> bool:
-    """Whether labels of this shape go with such outputs: each with one, or with several."""
-    same = len(shape) == len(out) and all(a in (1, b) for a, b in zip(shape, out, strict=True))
-    return shape.numel() == out.numel() or (same and shape[0] == out[0])
+    return [found("loss_turned_round", "failure", f"{text} {number(above)}, below {number(below)}")]
 
 
 def _class_numbers(program: Program) -> list[Finding]:
-    """Class numbers compared as if they were quantities."""
     y = program.labels
     if y is None or y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1) or len(y) < 30:
         return []

@@ -59,12 +59,10 @@ def copied(model: nn.Module, optimizer: Optimizer | None) -> tuple[nn.Module, Op
 
 
 def finite(model: nn.Module) -> bool:
-    """Whether all parameters are."""
     return all(bool(p.isfinite().all()) for p in model.parameters())
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
-    """The model, whose dropout now drops nothing."""
     for module in model.modules():
         if isinstance(module, DROPOUTS):
             module.p = 0.0

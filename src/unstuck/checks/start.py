@@ -127,7 +127,6 @@ def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bo
 
 
 def _steep(program: Program, seen: FirstPass) -> list[Finding]:
-    """The first weights whose gradient is far larger than they are."""
     for name, p in program.model.named_parameters():
         g = seen.gradients.get(name)
         ratio = float(g.float().norm() / p.float().norm()) if g is not None and p.ndim > 1 and p.any() else 0.0
@@ -248,7 +247,6 @@ def _outputs(program: Program, model: nn.Module, x: Any, n: int) -> tuple[Tensor
 
 
 def _alike(output: Any, n: int) -> bool:
-    """Whether a tensor is finite and the same for all of its n examples, but for rounding."""
     a = next(parts.tensors(output), None)
     if a is None or not a.is_floating_point() or not a.ndim or len(a) != n or not a.numel():
         return False

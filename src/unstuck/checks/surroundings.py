@@ -181,7 +181,6 @@ def _is_foreign(value: Any) -> bool:
 
 
 def _plain(function: Any) -> Any:
-    """The function in a partial, a method or an object that is called."""
     while isinstance(function, functools.partial):
         function = function.func
     if not isinstance(function, types.FunctionType | types.MethodType):
@@ -190,7 +189,6 @@ def _plain(function: Any) -> Any:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """The names that a function, and those within it, look up."""
     inner = [_names(part) for part in code.co_consts if isinstance(part, types.CodeType)]
     return set(code.co_names).union(*inner)
 
@@ -210,7 +208,6 @@ def _fill(cell: types.CellType, value: Any) -> None:
 
 
 def _content(value: Any) -> Place:
-    """The entries of a container."""
 
     def write(entries: Any) -> None:
         value.clear()
@@ -221,7 +218,6 @@ def _content(value: Any) -> Place:
 
 
 def _numbers(value: Any) -> Place:
-    """Those of a tensor or an array."""
 
     def write(numbers: Any) -> None:
         if isinstance(value, Tensor):

@@ -37,7 +37,6 @@ def look_at_labels(program: Program, loss: Loss | None) -> list[Finding]:
 
 
 def _alike(program: Program, y: Tensor, loss: Loss | None) -> list[Finding]:
-    """All labels the same, where the loss looks at them."""
     task, counted = program.task, y[y != IGNORED]
     constant = task.kind != "unknown" and len(counted) > 0 and bool((counted == counted[0]).all())
     if not constant or not _matter(program, loss):
@@ -45,15 +44,7 @@ def _alike(program: Program, y: Tensor, loss: Loss | None) -> list[Finding]:
     slug, text = "labels_imbalanced", f"all {len(y)} labels are {number(float(counted[0]))}"
     if len(y) < (ENOUGH if program.whole else SURE):
         return [missing(slug, "all batches of the training data", f"{text} here")]
-    return [
-        found(
-            *(slug, "failure", f"{text}: there is nothing to be told apart"),
-            symptom="The loss falls at once, and the network says the same whatever the input.",
-            cause="all labels that were handed over are the same",
-            cure="look at what was done to the labels (.long() makes 0 of every number from 0 to 1), and whether the"
-            " examples come sorted by class and unshuffled",
-        )
-    ]
+    return [found("labels_alike", "failure", f"{text}: there is nothing to be told apart")]
 
 
 def _matter(program: Program, loss: Loss | None) -> bool:
@@ -67,7 +58,6 @@ def _matter(program: Program, loss: Loss | None) -> bool:
 
 
 def _spread(program: Program, y: Tensor) -> list[Finding]:
-    """How the classes are spread over the data, and over the batches."""
     slug, labels = "labels_imbalanced", _classes(program, y)
     if labels is None or len(labels) < 30:
         return []
@@ -77,13 +67,8 @@ def _spread(program: Program, y: Tensor) -> list[Finding]:
     if pure is None:
         return [found(slug, "ok", f"the largest class has {100 * share:.0f} % of the labels")]
     text = f"in a batch the largest class has {100 * pure:.0f} % of the labels on average, in all of them"
-    return [
-        found(
-            *(slug, "failure", f"{text} {100 * share:.0f} %, and the same class leads several batches in a row"),
-            cause="nearly all labels of each batch are of one class: the examples come sorted",
-            cure="shuffle the examples, so that each batch holds all classes (shuffle=True in the loader)",
-        )
-    ]
+    text += f" {100 * share:.0f} %, and the same class leads several batches in a row"
+    return [found("labels_sorted", "failure", text)]
 
 
 def _classes(program: Program, y: Tensor) -> Tensor | None:
@@ -147,7 +132,6 @@ def _range(program: Program, y: Tensor, loss: Loss | None) -> list[Finding]:
 
 
 def _map(values: Tensor) -> str:
-    """The cure of few values that are far apart, as in a mask that was read from a picture."""
     names = [number(float(value)) for value in values]
     if len(values) == 2 and values[0] == 0:
         return f"the labels are 0 and {names[1]}: divide them by {names[1]}"
@@ -222,19 +206,10 @@ def _viewed(loss: Loss, shapes: str) -> list[Finding]:
         return []
     text = f"{shapes}; outputs that are sure and right have a loss of {number(loss.at(right))}, and of"
     text += f" {number(loss.at(moved))} if their numbers are laid out as if the classes stood on another axis"
-    return [
-        found(
-            *("labels_wrong_shape", "failure", text),
-            symptom="The loss falls to that of guessing and stays there.",
-            cause="the loss reshapes the outputs without moving their axis of the classes, so that each output meets"
-            " the label of another place",
-            cure="move the axis first: out.movedim(1, -1).reshape(-1, classes), or let cross-entropy take (N, C, T)",
-        )
-    ]
+    return [found("labels_elsewhere", "failure", text)]
 
 
 def _broadcast(a: torch.Size, b: torch.Size) -> bool:
-    """Whether two shapes, which differ, are broadcast to one."""
     try:
         return len(torch.broadcast_shapes(a, b)) > 0
     except RuntimeError:

@@ -19,12 +19,6 @@ SLUGS = ("parameters_frozen", "parameters_detached", "parameters_unused", "param
 STAIRS = {"Round", "Sign", "Floor", "Ceil", "Trunc", "Sgn", "Heaviside"}
 """Nodes of autograd's graph whose slope is 0."""
 
-UNREGISTERED = {
-    "cause": "layers are used that the model does not know, so model.parameters() lacks what they hold",
-    "cure": "hold them in nn.ModuleList or nn.ModuleDict (parameters in nn.ParameterList), not in a list or "
-    "dict of Python's, and build the optimiser after that",
-}
-
 
 def judge(program: Program, seen: FirstPass) -> tuple[list[Finding], list[str]]:
     """Findings on parameters that cannot learn, and notes on those that the loss does not ask for."""
@@ -63,7 +57,7 @@ def _missing(program: Program, named: dict[str, Parameter], order: list[str]) ->
     hidden = _unregistered(program)
     if hidden:
         text = f"{hidden} parameters that the outputs are computed with are not in model.parameters()"
-        return found(slug, "failure", f"{text}: layers in a plain list or dict?", **UNREGISTERED)
+        return found("layers_unregistered", "failure", f"{text}: layers in a plain list or dict?")
     if program.optimizer is None:
         return missing(slug, "optimizer")
     held = {id(p) for group in program.optimizer.param_groups for p in group["params"]}
@@ -103,7 +97,6 @@ def flat(program: Program, seen: FirstPass) -> list[Finding]:
 
 
 def _layer(names: list[str]) -> str:
-    """The module of the first parameter."""
     return names[0].rpartition(".")[0]
 
 
@@ -141,7 +134,6 @@ def _deliberate(program: Program, names: list[str], order: list[str], *, drawn: 
 
 @torch.no_grad()
 def _as_drawn(model: nn.Module, name: str) -> bool:
-    """Whether a layer's values are those of a start."""
     p = model.get_parameter(name)
     bound = 1 / math.sqrt(p[0].numel())
     if p.numel() >= 50 and p.abs().max() <= bound * (1 + 1e-6) and p.abs().max() > 0.9 * bound:
@@ -153,7 +145,6 @@ def _as_drawn(model: nn.Module, name: str) -> bool:
 
 @torch.no_grad()
 def _changes(program: Program, name: str) -> bool:
-    """Whether outputs change with a parameter."""
     model = program.bare()
     program.seeded()
     before = program.task.pick(program.output(model, program.x)).clone()
