@@ -38,7 +38,6 @@ inputs."""
 
 
 def look_at_inputs(program: Program) -> list[Finding]:
-    """Inputs that are not finite, or all the same."""
     floating = [t for pair in program.batches for t in parts.tensors(pair) if t.is_floating_point()]
     text, bad = "all inputs are finite", [t for t in floating if not t.isfinite().all()]
     if bad:
@@ -94,10 +93,8 @@ def look_at_padding(program: Program, seen: FirstPass) -> list[Finding]:
 
 
 def look_at_scale(program: Program, seen: FirstPass, stuck: bool = False) -> list[Finding]:
-    """The size and the mean of what reaches the first layer with weights, whatever the model does before it.
-
-    Where a trial has shown that nothing is learned (`stuck`) the limits are half as far from healthy values.
-    """
+    """The size and the mean of what reaches the first layer with weights; limits are half as far where a trial has
+    learned nothing (`stuck`)."""
     x = next(parts.tensors(program.x), None)
     if x is None or not x.is_floating_point() or x.ndim < 1 or len(x) < 2:
         return []
@@ -141,7 +138,6 @@ def _centre(mean: Tensor, std: Tensor, limit: float, where: str) -> Finding:
 
 
 def look_at_validation(program: Program) -> list[Finding]:
-    """Validation inputs that were not scaled as the training inputs were."""
     here, there = program.inputs, pooled([x for x, _ in program.validation])
     if here is None or there is None or not here.is_floating_point() or here.shape[1:] != there.shape[1:]:
         return []

@@ -35,9 +35,6 @@ from unstuck.checks.report import Finding, Report, found
 from unstuck.claims import number
 from unstuck.record import Record
 
-EXPLAINED = ("labels_out_of_range", "labels_wrong_shape", "single_output", "loss_unfit", "sigmoid_missing")
-"""Faults for which a loss may raise an error."""
-
 
 def diagnose(
     model: nn.Module,
@@ -102,7 +99,6 @@ class Examination:
         self.untrained, self.token = True, ""
 
     def report(self) -> Report:
-        """Examine, and order what was found."""
         self._examine()
         if self.record is not None:
             self.findings += read(self.record)
@@ -111,11 +107,9 @@ class Examination:
         return Report(findings, self.notes, self.curve, signal, later)
 
     def failed(self, *slugs: str) -> bool:
-        """Whether one of these, or anything, has failed."""
         return any(f.verdict == "failure" and (not slugs or f.fault in slugs) for f in self.findings)
 
     def raised(self) -> bool:
-        """Whether there is a failure or a warning."""
         return any(f.verdict in ("failure", "warning") for f in self.findings)
 
     def attempt(self, check: Callable, *args: Any) -> Any:
@@ -133,7 +127,7 @@ class Examination:
         program = self.program
         self.attempt(data.look_at_inputs, program)
         self.token = data.one_token(program)
-        self.notes += [self.token] if self.token else []
+        self.notes += filter(None, [self.token])
         if not self._runs():
             return
         loss = self._loss()
@@ -147,7 +141,7 @@ class Examination:
             self._outputs(loss)
             if self._loss_works():
                 self._stopped(error, loop.raises(program))
-            elif not self.failed(*EXPLAINED):
+            elif not self.failed("labels_out_of_range", "labels_wrong_shape", *output.SLUGS):
                 out, y = program.task.pick(program.task.output), program.y
                 shapes = f"outputs {tuple(out.shape)}, labels {tuple(getattr(y, 'shape', ()))}"
                 slug = "loss_refuses_types" if "ype" in str(error) else "loss_refuses"
@@ -197,7 +191,6 @@ class Examination:
         return True
 
     def _stopped(self, error: Exception, found: list[Finding]) -> None:
-        """Training stops with an error, or only our trial does."""
         self.findings += found
         self.notes = [note for note in self.notes if str(error)[:50] not in note]
         self.notes += [] if found else [f"The training step fails in the trial: {error}"]

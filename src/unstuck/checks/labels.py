@@ -208,7 +208,6 @@ def _linear(x: Tensor, y: Tensor, held: Tensor) -> Tensor:
 
 
 def answers(program: Program, model: nn.Module, x: Tensor) -> Tensor:
-    """What a trained copy says: class numbers, or numbers."""
     model.eval()
     with torch.no_grad():
         out = program.task.pick(program.output(model, x))

@@ -36,7 +36,6 @@ COMPARED = 10
 
 
 def judge(program: Program, seen: FirstPass) -> list[Finding]:
-    """Findings that need no training."""
     still = look(program, training=False, backward=False)
     return [*_dropout(program, seen, still), *_norms(program, seen, still), *_mixed(program, still)]
 

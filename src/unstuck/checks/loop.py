@@ -162,16 +162,13 @@ def _run(program: Program, scale: float) -> tuple[Seen, nn.Module, bool]:
 def _unread(program: Program) -> list[Finding]:
     """Whether the step does the same whichever batch it is handed."""
     other = next((batch for batch in program.batches if not _equal(batch[0], program.x)), None)
-    if other is None:
-        return []
     made = []
-    for batch in (program.batches[0], other):
+    for batch in (program.batches[0], other) if other is not None else ():
         model, optimizer = program.fresh()
         program.seeded()
-        made.append((program.step(model, optimizer, batch), list(model.parameters())))
-    (loss, here), (same, there) = made
-    moved = not _equal(here, list(program.model.parameters()))
-    if loss != same or not moved or not _equal(here, there):
+        loss = program.step(model, optimizer, batch)
+        made.append([torch.tensor(loss), *model.parameters()])
+    if not made or not _equal(*made) or _equal(made[0][1:], list(program.model.parameters())):
         return []
     text = f"on two batches that differ the loss is the same, {number(loss)}, and so is every weight after the step"
     return [found("batch_not_used", "failure", text)]

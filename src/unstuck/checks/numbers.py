@@ -41,7 +41,6 @@ def _as_float(program: Program) -> Program:
 
 
 def half(program: Program, seen: FirstPass) -> list[Finding]:
-    """Gradients and updates that half precision loses."""
     slugs = ("half_overflow", "half_underflow", "updates_rounded")
     if not _in_half(program) and not seen.half:
         return [found(slug, "ok", "there is no half precision") for slug in slugs]

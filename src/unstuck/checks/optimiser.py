@@ -36,7 +36,6 @@ def settings(program: Program, own: Trial) -> list[Finding]:
 
 
 def clipping(program: Program, own: Trial) -> list[Finding]:
-    """Whether nearly every gradient is clipped, far below its norm."""
     if program.train_step is None:
         return [missing("clipping_always", "train_step")]
     if not own.clipped:

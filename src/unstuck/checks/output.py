@@ -163,7 +163,6 @@ def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
 
 def _no_shares(program: Program, loss: Loss) -> list[Finding]:
     """Targets of a cross-entropy that are no shares of a whole, or that it does not lead to.
-
     It is linear in its targets; other losses on several outputs (rankings) may have targets of any size. One number
     for an example is a weighted class, and counts that are the inputs themselves may be described so.
     """
@@ -197,7 +196,6 @@ def _sure(loss: Loss, y: Tensor, met: float, sure: float) -> list[Finding]:
 
 def _copied(program: Program, loss: Loss) -> list[Finding]:
     """A model of sequences that sees the token that it is to name: as its input at this place, or as the next one.
-
     One that looks ahead may be an autoencoder, if its targets are its inputs, and one whose outputs do not see their
     own token shifts them itself, as a loss may do.
     """
@@ -212,15 +210,12 @@ def _copied(program: Program, loss: Loss) -> list[Finding]:
         return []
     other = x.clone()
     other[:, -1] = x[:, -1].roll(1, 0)
-    made = []
-    for given in (x, other):
-        model = program.bare().eval()
-        program.seeded()
-        with torch.no_grad():
-            out = task.pick(program.output(model, given))
-            made.append(out.movedim(task.axis, -1) if task.kind == "classes" else out)
+    model = program.bare().eval()  # which drops nothing
+    with torch.no_grad():
+        made = [task.pick(program.output(model, given)) for given in (x, other)]
     moved = (made[0] - made[1]).abs() > 1e-5 * made[0].abs().max()
-    if made[0].shape[:2] != x.shape[:2] or not bool(moved[:, -1].any()):
+    moved = moved.movedim(task.axis, -1) if task.kind == "classes" else moved
+    if moved.shape[:2] != x.shape[:2] or not bool(moved[:, -1].any()):
         return []
     if shifted and bool(moved[:, -2].any()):
         text = "the target at each place is the next input, and the output there changes with that input"
@@ -280,7 +275,6 @@ def _class_numbers(program: Program) -> list[Finding]:
 
 
 def first_loss(program: Program, loss: Loss | None, seen: FirstPass) -> list[Finding]:
-    """The first loss against that of chance."""
     if loss is None:
         return [missing("first_loss_high", "loss_fn")]
     task, chance = program.task, loss.chance

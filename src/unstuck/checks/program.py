@@ -145,10 +145,7 @@ def examined(
 
 
 class Program:
-    """What is examined. Nothing of it is changed by a check: each takes a `fresh()` pair.
-
-    Raises TypeError or ValueError, naming the argument, for data, a loss or a step that are none.
-    """
+    """What is examined. Nothing of it is changed by a check: each takes a `fresh()` pair."""
 
     def __init__(
         self,
@@ -211,11 +208,9 @@ class Program:
 
     @cached_property
     def labels(self) -> Tensor | None:
-        """Those of all batches in one tensor, where they fit."""
         return pooled([y for _, y in self.batches])
 
     def seeded(self, extra: int = 0) -> None:
-        """Start all random numbers again."""
         torch.manual_seed(self.seed + extra)
         np.random.seed((self.seed + extra) % 2**32)  # noqa: NPY002
         random.seed(self.seed + extra)
@@ -284,10 +279,8 @@ class Program:
         return Task("unknown", task.place, output=output) if self._positions(task) else task
 
     def _positions(self, task: Task) -> bool:
-        """Whether labels that look like classes are examples' places in the batch, as in a contrastive loss.
-
-        A loss on classes does not mind in which order the examples come.
-        """
+        """Whether labels that look like classes are examples' places in the batch: a loss on classes does not mind in
+        which order the examples come."""
         y, n = self.y, len(self.y) if isinstance(self.y, Tensor) and self.y.ndim else 0
         if self.given_loss is None or task.kind != "classes" or n < 2:
             return False
@@ -320,7 +313,6 @@ class Program:
         return float(value) if isinstance(value, int | float | np.number) else float("nan")
 
     def plain_step(self, model: nn.Module, optimizer: Optimizer, batch: Batch) -> Tensor:
-        """Forward, loss, backward, update."""
         optimizer.zero_grad()
         loss = self.loss(self.output(model, batch[0]), batch[1])
         loss = loss if loss.ndim == 0 else loss.mean()

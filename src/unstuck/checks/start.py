@@ -54,7 +54,6 @@ TINY = 1e-30
 
 
 def look_at_weights(program: Program, seen: FirstPass) -> list[Finding]:
-    """Weights that are not finite, all zero or all the same."""
     named = list(program.model.named_parameters())
     floating = [each for each in [*named, *program.model.named_buffers()] if each[1].is_floating_point()]
     bad = [name for name, p in floating if not p.isfinite().all()]
@@ -83,10 +82,7 @@ def look_at_weights(program: Program, seen: FirstPass) -> list[Finding]:
 
 
 def _unmoved(program: Program, names: list[str]) -> list[str]:
-    """Those weights that are still zero after some steps of Adam: a start at zero that moves is one that some choose.
-
-    Not the program's own steps, whose faults are others.
-    """
+    """Those weights that are still zero after some steps of Adam: a start at zero that moves is nobody's fault."""
     model = program.bare()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
     program.seeded()
@@ -103,10 +99,7 @@ def _same_rows(w: Tensor) -> bool:
 def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bool = False) -> list[Finding]:
     """Signal, difference between examples, gradient, saturated and dead units, layer by layer.
 
-    Args:
-        untrained: whether the first loss is not below that of chance; what has learned has shown that it is well.
-        stuck: whether a trial has shown that nothing is learned: then the limits are ten times nearer to healthy
-            values.
+    What has learned is well (not `untrained`); where a trial learned nothing (`stuck`) limits are ten times nearer.
     """
     near = STUCK if stuck else 1.0
     # what starts at zero is judged by whether it moves: it passes nothing on yet, and no gradient down

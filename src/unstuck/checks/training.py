@@ -92,7 +92,6 @@ class Trial:
 
     @property
     def noise(self) -> float:
-        """The standard deviation of the last losses."""
         return statistics.pstdev(self.losses[-max(2, len(self.losses) // 5) :])
 
     def gone(self) -> float:
@@ -173,7 +172,6 @@ def _norm(model: nn.Module) -> float:
 
 
 def _gradients(trial: Trial, recorder: Recorder) -> None:
-    """What clipping left of each gradient, and the middle size of a gradient's entries."""
     for arrived, taken in zip(recorder.seen.arrived, recorder.seen.taken, strict=True):
         keys = [key for key in taken if key in arrived]
         came, left = (
