@@ -387,6 +387,11 @@ def taught():
     return made | {"train_step": follow}
 
 
+def laplace(out, y):
+    """A middle and the logarithm of a width for each label, which is small: the loss soon is below 0."""
+    return (out[:, 1:] + (y - out[:, :1]).abs() * torch.exp(-out[:, 1:])).mean()
+
+
 HEALTHY = {
     "perceptron": lambda: program(mlp((196, 64, 64, 10)), images()),
     "descent": lambda: program(initialise(mlp((196, 100, 100, 10)), "he"), images(), optimizer=sgd(0.1)),
@@ -465,6 +470,7 @@ HEALTHY = {
         {"batch": [(x, (x[:, 0] > 0).float()) for x, _ in images()["batch"]], "validation": None},
         lambda o, y: F.binary_cross_entropy_with_logits(o[:, 0], y),
     ),
+    "laplace": lambda: program(mlp((5, 32, 2), "tanh"), line(scale=0.01), laplace, lr=1e-2),
     "similarities": similarities,
     "taught": taught,
     "quantiles": lambda: program(mlp((5, 32, 3), "tanh"), line(), quantiles, lr=1e-2),

@@ -105,6 +105,20 @@ def test_a_loss_that_follows_a_reward_is_not_judged_by_its_level(seed):
     assert "below 0" in {f.fault: f.evidence for f in report.of("inconclusive")}["lr_small"]
 
 
+def test_a_step_whose_labels_suit_no_usual_loss_is_asked_for_its_loss():
+    torch.manual_seed(0)
+    model, x = mlp((5, 32, 4), "tanh"), torch.randn(64, 5)
+
+    def step(model, optimizer, batch):
+        value = model(batch[0]).gather(1, (batch[1] > 0).long()[:, None])
+        loss = (value[:, 0] - batch[1]).square().mean()
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
+        return loss
+
+    report = diagnose(model, (x, x[:, 0]), optimizer=torch.optim.Adam(model.parameters(), 1e-2), train_step=step)
+    assert report.silent and "give loss_fn" in report.notes[-1], report
+
+
 @pytest.mark.parametrize(("held", "layer"), [(True, "linear1"), (False, "linear2")])
 def test_what_is_frozen_on_purpose_is_a_note_where_the_program_learns(held, layer):
     torch.manual_seed(0)

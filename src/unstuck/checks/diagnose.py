@@ -139,7 +139,7 @@ class Examination:
             self.seen = seen = look(program)
         except Exception as error:
             self._outputs(loss)
-            if self._loss_works():
+            if self._loss_works() or (program.given_loss is None and program.train_step is not None):
                 self._stopped(error, loop.raises(program))
             elif not self.failed("labels_out_of_range", "labels_wrong_shape", *output.SLUGS):
                 out, y = program.task.pick(program.task.output), program.y
@@ -192,8 +192,9 @@ class Examination:
 
     def _stopped(self, error: Exception, found: list[Finding]) -> None:
         self.findings += found
-        self.notes = [note for note in self.notes if str(error)[:50] not in note]
-        self.notes += [] if found else [f"The training step fails in the trial: {error}"]
+        self.notes = [note for note in self.notes if (str(error)[:50] or "?!") not in note]
+        more = "; give loss_fn" if self.program.given_loss is None else ""
+        self.notes += [] if found else [f"The trial could not be made: {error}{more}"]
 
     def _loss(self) -> Loss | None:
         try:

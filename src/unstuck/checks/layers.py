@@ -66,7 +66,6 @@ def _noise(p: float) -> str:
 
 
 def dropping(program: Program, own: Trial, steps: int) -> list[Finding]:
-    """Whether dropout that is strong, and not by itself too strong, keeps the trial from learning."""
     strong = [(name, m) for name, m in program.model.named_modules() if isinstance(m, DROPOUTS) and m.p > DROPPED]
     if not strong or own.gone() >= LEARNED:
         return []

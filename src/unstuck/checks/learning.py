@@ -94,7 +94,6 @@ def _ends(program: Program) -> tuple[float, float]:
 
 
 def overfitting(program: Program, own: Trial) -> list[Finding]:
-    """The validation loss has passed its lowest value while the training loss went on falling."""
     slug = "overfitting"
     if not program.validation:
         return [missing(slug, "validation")]

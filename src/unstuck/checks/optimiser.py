@@ -54,7 +54,6 @@ def clipping(program: Program, own: Trial) -> list[Finding]:
 
 
 def decay(program: Program, own: Trial, steps: int) -> list[Finding]:
-    """Weight decay, compared with the same trial without it."""
     slug, optimizer = "weight_decay_strong", program.optimizer
     if optimizer is None:
         return [missing(slug, "optimizer")]

@@ -291,7 +291,7 @@ def first_loss(program: Program, loss: Loss | None, seen: FirstPass) -> list[Fin
         verdict = ("failure" if size > TARGETS**2 else "warning") if bad else "ok"
         text = f"{text}; up to {TARGETS:g} is well, the aim is 1"
         return [found("targets_not_scaled", verdict, text, **(_apart(y.double().flatten()) if bad else {}))]
-    if not math.isfinite(chance) or chance <= 0:
+    if not math.isfinite(chance) or chance <= 0 or loss.kind == task.kind == "unknown":  # these may be below 0
         return []
     limit = 2 * chance + chance / math.log(max(2, task.classes))
     text = f"first loss {number(seen.loss)}; that of equal outputs is {number(chance)}; a healthy start stays below"

@@ -185,7 +185,6 @@ class Program:
 
     @property
     def optimizer(self) -> Optimizer | None:
-        """To be looked at."""
         return self.pair[1]
 
     @property
