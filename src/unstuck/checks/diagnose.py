@@ -201,8 +201,9 @@ class Examination:
             loss = loss_of(self.program)
             if loss is None or self.program.given_loss is not None:
                 return loss
-            # a step whose loss is below 0 may follow a reward: its level tells nothing
-            signed = any(loss.at(scale * loss.random) < 0 for scale in (1, -1, 3, -3))
+            # a step whose loss is below 0, as for sure mistakes, may follow a reward: its level tells nothing
+            right = loss.task.right(loss.y, 3.0)
+            signed = any(loss.at(s * r) < 0 for s in (1, -1) for r in (loss.random, right) if r is not None)
             return None if signed and loss.kind in ("softmax", "sigmoid", "unknown") else loss
         except Exception as error:
             self.notes.append(f"the loss could not be examined: {error}")
