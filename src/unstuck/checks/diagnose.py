@@ -80,10 +80,10 @@ def diagnose(
             device = torch.device(device)
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"device: expected the name of one, as 'cpu', got {short(device)} ({error})") from error
-    if any(isinstance(module, torch.jit.ScriptModule) for module in getattr(model, "modules", tuple)()):
-        raise ValueError("model: expected Python modules, got one of torch.jit, which no check can watch")
     given = {"optimizer": optimizer, "validation": validation, "loss_fn": loss_fn, "train_step": train_step}
     with examined(model, batch, **given, steps=steps, seed=seed, device=device, runs=False) as program:
+        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+            raise ValueError("model: expected Python modules, got one of torch.jit, which no check can watch")
         return Examination(program, record).report()
 
 
