@@ -388,6 +388,178 @@ _NUMBERS = {
 FAULTS = MappingProxyType(_DATA | _OUTPUT | _START | _OPTIMISATION | _LAYERS | _NUMBERS)
 """Every fault, by its slug."""
 
+
+def _told(fault: str, **said: str) -> tuple[str, dict[str, str]]:
+    return fault, said
+
+
+_ERROR = "Training stops with an error."
+CLOSER = MappingProxyType(
+    {
+        "labels_alike": _told(
+            "labels_imbalanced",
+            symptom="The loss falls at once, and the network says the same whatever the input.",
+            cause="all labels that were handed over are the same",
+            cure="look at what was done to the labels (.long() makes 0 of every number from 0 to 1), and whether "
+            "the examples come sorted by class and unshuffled",
+        ),
+        "labels_sorted": _told(
+            "labels_imbalanced",
+            cause="nearly all labels of each batch are of one class: the examples come sorted",
+            cure="shuffle the examples, so that each batch holds all classes (shuffle=True in the loader)",
+        ),
+        "rare_weighted_down": _told(
+            "labels_imbalanced",
+            cause="nearly all labels are of one class, and the loss weights the others down",
+            cure="turn the weights of the loss round: they belong to the rare classes (as pos_weight, n_0 / n_1)",
+        ),
+        "labels_renamed": _told(
+            "labels_shuffled",
+            cause="the labels of the validation data mean something else than those of training: the classes are "
+            "numbered differently, or a sign is turned",
+            cure="make the mapping from names to numbers once, from the training data, and use it for the "
+            "validation too",
+        ),
+        "labels_elsewhere": _told(
+            "labels_wrong_shape",
+            symptom="The loss falls to that of guessing and stays there.",
+            cause="the loss reshapes the outputs without moving their axis of the classes, so that each output "
+            "meets the label of another place",
+            cure="move the axis first: out.movedim(1, -1).reshape(-1, classes), or let cross-entropy take (N, C, T)",
+        ),
+        "targets_copied": _told(
+            "loss_unfit",
+            symptom="The loss falls to nearly nothing, and what the network writes repeats one token.",
+            cause="the targets are the inputs themselves, not the tokens that follow",
+            cure="shift them by one: tokens[:, :-1] are the inputs, tokens[:, 1:] the targets",
+        ),
+        "targets_seen": _told(
+            "loss_unfit",
+            symptom="The loss falls to nearly nothing, and what the network writes by itself is poor.",
+            cause="each output sees what it is to foretell",
+            cure="hide later steps: a causal mask, no second direction",
+        ),
+        "divergence_of_probabilities": _told(
+            "loss_unfit",
+            cure="hand the logarithms of the probabilities to a divergence, by log_softmax",
+        ),
+        "loss_turned_round": _told(
+            "loss_unfit",
+            cause="the loss falls as the outputs go away from the targets",
+            cure="look for a turned sign, or min for max, in it",
+        ),
+        "loss_refuses": _told(
+            "labels_wrong_shape",
+            symptom=_ERROR,
+            cause="the loss refuses outputs and labels of these shapes",
+        ),
+        "loss_refuses_types": _told(
+            "loss_unfit",
+            symptom=_ERROR,
+            cause="the loss refuses outputs and labels of these types",
+        ),
+        "validation_scaled_otherwise": _told(
+            "inputs_not_scaled",
+            symptom="The training goes well, and in validation the network is poor or guesses.",
+            cause="the validation inputs are scaled in another way than the training inputs",
+            cure="scale both with the same numbers, the mean and standard deviation of the training part",
+        ),
+        "tokens_alike": _told(
+            "inputs_constant",
+            cause="nearly all tokens are one and the same, so the inputs carry hardly any information",
+            cure="look at the tokens that the loader returns: were text and vocabulary made in the same way (upper "
+            "case)?",
+        ),
+        "batch_not_used": _told(
+            "inputs_constant",
+            symptom="The loss falls, and on other examples the network is poor.",
+            cause="the training step does not use the batch that it is handed",
+            cure="take the batch of the loop (for x, y in loader); next(iter(loader)) begins the loader anew in "
+            "each step",
+        ),
+        "only_padding": _told(
+            "inputs_collapse",
+            cause="of all tokens only the padding is read: its mask is the wrong way round",
+            cure="turn the mask round: True marks what attention is to leave out (src_key_padding_mask = x == 0)",
+        ),
+        "nothing_arrives": _told(
+            "inputs_collapse",
+            cause="nothing of the inputs arrives at the outputs",
+            cure="look at what the module named is handed: its mask, its values, its place (the last state behind "
+            "long padding has forgotten)",
+        ),
+        "norm_of_one": _told(
+            "inputs_collapse",
+            cause="a layer normalisation over a single feature makes 0 of every value",
+            cure="normalise over several features (LayerNorm([steps, 1]) for a series), or leave it out",
+        ),
+        "no_activation": _told(
+            "capacity_small",
+            cause="no activation stands between the layers, so that all of them together are one linear layer",
+            cure="put an activation behind each layer but the last, a ReLU for instance",
+        ),
+        "layers_unregistered": _told(
+            "parameters_missing",
+            cause="layers are used that the model does not know, so model.parameters() lacks what they hold",
+            cure="hold them in nn.ModuleList or nn.ModuleDict (parameters in nn.ParameterList), not in a list or "
+            "dict of Python's, and build the optimiser after that",
+        ),
+        "schedule_by_batch": _told(
+            "lr_small",
+            symptom="The loss falls in the first steps, and then stands still.",
+            cause="the scheduler lowers the learning rate to nothing within the first steps",
+            cure="call scheduler.step() once after each epoch, or give the scheduler the number of all steps",
+        ),
+        "schedule_from_zero": _told(
+            "lr_small",
+            cause="a scheduler begins with a learning rate of 0",
+            cure="let it begin above 0, as with (epoch + 1) / epochs",
+        ),
+        "other_model": _told(
+            "no_step",
+            cause="the loss is not computed with this model: the step calls another one than the optimiser trains",
+            cure="build the model once, before the optimiser, and call the one that the step is handed",
+        ),
+        "step_raises": _told(
+            "no_step",
+            symptom=_ERROR,
+            cause="the training step raises an error",
+            cure="repair the line that the error's traceback ends with",
+        ),
+        "graph_kept": _told(
+            "no_step",
+            symptom=_ERROR,
+            cause="what one step has computed is used in the next one with its graph: a hidden state, a sum of "
+            "losses",
+            cure="detach() what is kept from one step to the next",
+        ),
+        "loss_of_each": _told(
+            "no_step",
+            symptom=_ERROR,
+            cause="the loss is not one number but several, one for each example or output",
+            cure="take their mean before backward(): loss.mean(), or reduction='mean' in the loss",
+        ),
+        "changed_in_place": _told(
+            "no_step",
+            symptom=_ERROR,
+            cause="a tensor that the backward pass needs is changed in place",
+            cure="write x = x + y instead of x += y, and leave out inplace=True there",
+        ),
+        "graph_cut": _told(
+            "parameters_detached",
+            symptom=_ERROR,
+            cause="backward() is called on a loss whose graph is cut",
+        ),
+        "last_batch_of_one": _told(
+            "batchnorm_single",
+            symptom=_ERROR,
+            cause="batch normalisation is handed a batch of one example, which has no variance",
+            cure="leave out a last batch of one (drop_last=True in the loader), or use layer or group normalisation",
+        ),
+    }
+)
+"""Faults as the evidence may tell them more closely: which one it is, and what is said instead of its row."""
+
 GROUPS = MappingProxyType(
     {
         "data": tuple(_DATA),

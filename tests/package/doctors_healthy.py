@@ -334,6 +334,64 @@ def labels_not_used():
     return program(model, data, lambda o, y: (o.mean() - 1) ** 2 + (o.std() - 1) ** 2, lr=1e-2)
 
 
+def quantiles(out, y):
+    """Three outputs for each label."""
+    wrong, q = y - out, torch.tensor([0.1, 0.5, 0.9])
+    return torch.maximum(q * wrong, (q - 1) * wrong).mean()
+
+
+def ranked(out, y):
+    """A loss that couples the examples on purpose, of outputs (N, 1) and labels (N,)."""
+    score = out.squeeze(1)
+    return F.softplus(-(score[:, None] - score) * (y[:, None] - y).sign()).mean()
+
+
+def correlated(out, y):
+    return 1 - torch.corrcoef(torch.stack([out.view(-1), y]))[0, 1]
+
+
+class Similar(Twins):
+    """How similar each of the examples' first views is to each of the second."""
+
+    def forward(self, x):
+        a, b = super().forward(x).chunk(2, 1)
+        return a @ b.T / 0.2
+
+
+def similarities():
+    """The labels are the places in the batch."""
+    data = {"batch": [(x.flatten(1), torch.arange(50)) for x, _ in images()["batch"]], "validation": None}
+    return program(Similar(), data)
+
+
+class Taught(Net):
+    """A teacher beside it, which is its own moving average."""
+
+    def __init__(self):
+        super().__init__()
+        self.teacher = Net().requires_grad_(False)
+        self.teacher.load_state_dict(self.state_dict(), strict=False)
+
+
+def taught():
+    made = program(Taught(), images())
+    step = made["train_step"]
+
+    def follow(model, optimizer, batch):
+        loss = step(model, optimizer, batch)
+        with torch.no_grad():
+            for name, p in model.teacher.named_parameters():
+                p.lerp_(model.get_parameter(name), 0.02)
+        return loss
+
+    return made | {"train_step": follow}
+
+
+def laplace(out, y):
+    """A middle and the logarithm of a width for each label, which is small: the loss soon is below 0."""
+    return (out[:, 1:] + (y - out[:, :1]).abs() * torch.exp(-out[:, 1:])).mean()
+
+
 HEALTHY = {
     "perceptron": lambda: program(mlp((196, 64, 64, 10)), images()),
     "descent": lambda: program(initialise(mlp((196, 100, 100, 10)), "he"), images(), optimizer=sgd(0.1)),
@@ -401,4 +459,22 @@ HEALTHY = {
     "border ignored": border_ignored,
     "words of a text": words_of_a_text,
     "labels not used": labels_not_used,
+    "squeezed in the loss": lambda: program(
+        Net(d=5, k=1), line(column=False), lambda o, y: F.mse_loss(o.squeeze(1), y)
+    ),
+    "unsqueezed in the loss": lambda: program(
+        Net(d=5, k=1), line(column=False), lambda o, y: F.l1_loss(o, y.unsqueeze(1))
+    ),
+    "mask without channel": lambda: program(
+        nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1)),
+        {"batch": [(x, (x[:, 0] > 0).float()) for x, _ in images()["batch"]], "validation": None},
+        lambda o, y: F.binary_cross_entropy_with_logits(o[:, 0], y),
+    ),
+    "laplace": lambda: program(mlp((5, 32, 2), "tanh"), line(scale=0.01), laplace, lr=1e-2),
+    "similarities": similarities,
+    "taught": taught,
+    "quantiles": lambda: program(mlp((5, 32, 3), "tanh"), line(), quantiles, lr=1e-2),
+    "heads": lambda: program(mlp((5, 32, 4), "tanh"), line(), lambda o, y: (o - y).square().mean(), lr=1e-2),
+    "ranked": lambda: program(mlp((5, 32, 1), "tanh"), line(column=False), ranked, lr=1e-2),
+    "correlated": lambda: program(mlp((5, 32, 1), "tanh"), line(column=False), correlated, lr=1e-2),
 }

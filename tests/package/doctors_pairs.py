@@ -195,6 +195,54 @@ def squeezed_outputs(sick):
     return program(Net((lambda o: o.squeeze(1)) if sick else None, d=5, k=1), line(), F.l1_loss)
 
 
+@pair("labels_wrong_shape")
+def mask_without_channel(sick):
+    data = {"batch": [(x, (x[:, 0] > 0).float()) for x, _ in images()["batch"]], "validation": None}
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1))
+    return program(model, data, lambda o, y: F.l1_loss(o if sick else o[:, 0], y), lr=1e-2)
+
+
+@pair("labels_wrong_shape")
+def logits_viewed_not_transposed(sick):
+    def loss_fn(out, y):  # (N, 3, T) and (N, T)
+        return F.cross_entropy((out if sick else out.transpose(1, 2)).reshape(-1, 3), y.reshape(-1))
+
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(20, 16), nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.embedding(x))).transpose(1, 2)
+
+    x, _ = tokens()["batch"][0]
+    return program(Tagger(), {"batch": [(x, x % 3)], "validation": None}, loss_fn, lr=3e-2)
+
+
+@pair("inputs_constant")
+def unknown_words(sick):
+    data = tokens()
+    x, y = data["batch"][0]
+    rare = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.97
+    model = nn.Sequential(nn.Embedding(20, 16), nn.Flatten(), nn.Linear(192, 2))
+    return program(model, {"batch": [(x.where(~rare, 1) if sick else x, y)], "validation": None}, lr=1e-2)
+
+
+@pair("inputs_constant")
+def the_first_batch_in_each_step(sick):
+    data = images()
+
+    def loss_fn(out, y):
+        return F.cross_entropy(out, y)
+
+    step = step_of(loss_fn)
+
+    def train_step(model, optimizer, batch):
+        return step(model, optimizer, next(iter(data["batch"])) if sick else batch)
+
+    return program(Net(), data, train_step=train_step)
+
+
 @pair("labels_shuffled")
 def sorted_files(sick):
     data = images(n=300, batch=300)
@@ -434,6 +482,47 @@ def loud_last_layer(sick):
     return program(model, images(), optimizer=lambda p: torch.optim.SGD(p, 0.05))
 
 
+@pair("loss_unfit")
+def the_smaller_of_the_two(sick):
+    def quantiles(out, y):
+        wrong, q = y - out, torch.tensor([0.1, 0.5, 0.9])
+        return (torch.minimum if sick else torch.maximum)(q * wrong, (q - 1) * wrong).mean()
+
+    return program(mlp((5, 32, 3), "tanh"), line(), quantiles, lr=1e-2)
+
+
+@pair("loss_unfit")
+def divergence_of_a_softmax(sick):
+    data = {"batch": [(x, 0.9 * F.one_hot(y, 10) + 0.01) for x, y in images()["batch"]], "validation": None}
+    last = nn.Softmax(1) if sick else nn.LogSoftmax(1)
+    return program(Net(last), data, nn.KLDivLoss(reduction="batchmean"))
+
+
+@pair("loss_unfit")
+def no_causal_mask(sick):
+    class Writer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(20, 16), nn.Linear(32 if sick else 16, 20)
+            self.gru = nn.GRU(16, 16, batch_first=True, bidirectional=sick)
+
+        def forward(self, x):
+            return self.head(self.gru(self.embedding(x))[0]).transpose(1, 2)
+
+    x, _ = tokens()["batch"][0]
+    x = (x[:, :1] + torch.arange(12) * (x[:, 1:2] % 3 + 1)) % 20
+    return program(Writer(), {"batch": [(x[:, :-1], x[:, 1:])], "validation": None}, lr=1e-2)
+
+
+@pair("targets_not_scaled")
+def a_number_for_what_is_missing(sick):
+    data = line()
+    (x, y), held = data["batch"][0], data["validation"]
+    missing = torch.arange(len(y)) % 25 == 3
+    pair = (x, y.masked_fill(missing[:, None], -999)) if sick else (x[~missing], y[~missing])
+    return program(Net(d=5, k=1), {"batch": [pair], "validation": held}, nn.MSELoss())
+
+
 @pair("targets_not_scaled")
 def prices(sick):
     return program(Net(d=5, k=1), line(scale=50_000 if sick else 1, shift=200_000 if sick else 0), nn.MSELoss())
@@ -509,6 +598,25 @@ def normalised_over_one_score(sick):
             return self.head(x.mean(1))
 
     return program(Scored(), tokens(), lr=1e-2)
+
+
+@pair("inputs_collapse")
+def padding_mask_turned_round(sick):
+    class Reading(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.place = nn.Embedding(20, 16, padding_idx=0), nn.Parameter(0.1 * torch.randn(12, 16))
+            layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+            self.encoder, self.head = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Linear(16, 2)
+
+        def forward(self, x):
+            left_out = (x != 0) if sick else (x == 0)
+            a = self.encoder(self.embedding(x) + self.place, src_key_padding_mask=left_out)
+            return self.head((a * ~left_out[..., None]).mean(1))
+
+    x, y = tokens()["batch"][0]
+    x = (1 + x % 19).masked_fill(torch.arange(12) >= 6 + torch.arange(150)[:, None] % 5, 0)
+    return program(Reading(), {"batch": [(x, y)], "validation": None}, lr=1e-2)
 
 
 @pair("units_dead_at_start")
@@ -615,6 +723,75 @@ def step_forgotten(sick):
 @pair("no_step")
 def backward_forgotten(sick):
     return program(Net(), images(), train_step=step_of(F.cross_entropy, backward=not sick))
+
+
+@pair("no_step")
+def another_model_in_the_step(sick):
+    made, step, other = program(Net(), images()), step_of(F.cross_entropy), Net()
+    made["train_step"] = lambda model, optimizer, batch: step(other if sick else model, optimizer, batch)
+    return made
+
+
+@pair("no_step")
+def hidden_state_kept(sick):
+    class Stateful(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head, self.state = nn.GRU(14, 24, batch_first=True), nn.Linear(24, 10), None
+
+        def forward(self, x):
+            out, state = self.gru(x.squeeze(1), self.state)
+            self.state = state if sick else state.detach()
+            return self.head(out.mean(1))
+
+    made = program(Stateful(), images(held=50), lr=1e-2)
+    if sick:
+        made["model"](made["batch"][0][0])  # as after a first try
+    return made
+
+
+@pair("no_step")
+def a_loss_for_each_example(sick):
+    loss_fn = nn.CrossEntropyLoss(reduction="none" if sick else "mean")
+    return program(Net(), images(), None, train_step=step_of(loss_fn))
+
+
+@pair("no_step")
+def changed_in_place(sick):
+    class Added(Net):
+        def forward(self, x):
+            a = torch.sigmoid(self.fc1(x.flatten(1)))
+            if sick:
+                a += 1
+            return self.fc3(F.relu(self.fc2(a)))
+
+    made = program(Added(), images(), lr=1e-2)
+    del made["train_step"]
+    return made
+
+
+@pair("no_step")
+def a_name_that_is_not_there(sick):
+    def after(optimizer):
+        return optimizer.learning_rate if sick else optimizer.param_groups[0]["lr"]
+
+    return program(Net(), images(), train_step=step_of(F.cross_entropy, after=after))
+
+
+@pair("parameters_detached")
+def without_a_graph(sick):
+    def loss_fn(out, y):
+        return F.cross_entropy(out.detach() if sick else out, y)
+
+    return program(Net(), images(), train_step=step_of(loss_fn))
+
+
+@pair("batchnorm_single")
+def a_last_batch_of_one(sick):
+    data = images()
+    (x, y), rest = data["batch"][0], data["batch"][1:]
+    data["batch"] = [*rest, (x[:1], y[:1])] if sick else rest
+    return program(mlp((196, 48, 10), norm="batch"), data)
 
 
 @pair("parameters_detached")
@@ -821,6 +998,13 @@ def sequence_first(sick):
 @pair("examples_mixed")
 def softmax_over_the_batch(sick):
     return program(Net(lambda o: F.log_softmax(o, dim=0 if sick else 1)), images(), nn.NLLLoss())
+
+
+@pair("capacity_small")
+def no_activations(sick):
+    between = [nn.Identity() if sick else nn.ReLU() for _ in range(2)]
+    model = nn.Sequential(nn.Linear(2, 64), between[0], nn.Linear(64, 64), between[1], nn.Linear(64, 2))
+    return program(model, points(), lr=1e-2)
 
 
 @pair("capacity_small")

@@ -226,3 +226,10 @@ def test_a_bad_argument_is_named(error, argument, given):
     good = {"model": nn.Linear(5, 3), "batch": (torch.randn(4, 5), torch.randint(3, (4,)))}
     with pytest.raises(error, match=rf"^[\w, ]*\b{argument}\b[\w, ]*:"):
         diagnose(**good | given)
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+def test_a_compiled_model_that_cannot_be_watched_is_refused():
+    model = nn.Sequential(torch.jit.script(nn.Linear(5, 3)))
+    with pytest.raises(ValueError, match=r"^model: .* torch\.jit"):
+        diagnose(model, (torch.randn(4, 5), torch.randint(3, (4,))))

@@ -18,6 +18,22 @@ SAID = {
     "several_labels_in_one_softmax": "apply a sigmoid to each output",
     "divergence_of_probabilities": "log_softmax",
     "not_shifted": "shift them by one",
+    "logits_viewed_not_transposed": "move the axis first",
+    "unknown_words": "text and vocabulary",
+    "the_first_batch_in_each_step": "take the batch of the loop",
+    "the_smaller_of_the_two": "turned sign",
+    "divergence_of_a_softmax": "log_softmax",
+    "no_causal_mask": "causal mask",
+    "a_number_for_what_is_missing": "4 % of the targets are exactly -999",
+    "padding_mask_turned_round": "turn the mask round",
+    "normalised_over_one_score": "layer normalisation over a single feature",
+    "another_model_in_the_step": "build the model once",
+    "no_activations": "an activation behind each layer",
+    "epochs_counted_in_batches": "once after each epoch",
+    "hidden_state_kept": "detach() what is kept",
+    "a_loss_for_each_example": "loss.mean()",
+    "changed_in_place": "x = x + y",
+    "a_last_batch_of_one": "drop_last=True",
 }
 
 
@@ -36,6 +52,81 @@ def test_otherwise_it_is_what_the_table_says(name):
     found = first(doctors_pairs.build(name, True, 0))
     row = FAULTS[found.fault]
     assert (found.symptom, found.cause, found.cure) == (row.symptom, row.cause, row.cure)
+
+
+@pytest.mark.parametrize("fault", ("all_frozen", "tiny_start", "one_column_in_euros"))
+def test_an_error_comes_before_everything_else(fault):
+    made = doctors_pairs.build(fault, True, 0)
+
+    def step(model, optimizer, batch):
+        raise KeyError("no such thing")
+
+    found = first(made | {"train_step": step})
+    assert found.symptom == "Training stops with an error." and "step 1 raises KeyError" in found.evidence
+
+
+def test_a_loss_for_each_example_may_be_averaged_in_the_step():
+    each, made = nn.CrossEntropyLoss(reduction="none"), doctors_pairs.build("softmax_in_forward", False, 0)
+    step = doctors_pairs.step_of(lambda o, y: each(o, y).mean())
+    assert diagnose(**made | {"loss_fn": each, "train_step": step}).silent
+    del made["train_step"]
+    assert first(made | {"loss_fn": each}).verdict == "warning"
+
+
+def test_a_schedule_that_ends_before_the_trial_is_no_fault():
+    made = doctors_pairs.build("softmax_in_forward", False, 0)
+    plan = torch.optim.lr_scheduler.OneCycleLR(made["optimizer"], 1e-2, total_steps=60)
+    plain = doctors_pairs.step_of(nn.functional.cross_entropy)
+
+    def step(model, optimizer, batch):
+        loss = plain(model, optimizer, batch)
+        plan.step()
+        return loss
+
+    report = diagnose(**made | {"train_step": step})
+    assert report.silent and any("Tried to step 61 times" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_loss_that_follows_a_reward_is_not_judged_by_its_level(seed):
+    torch.manual_seed(seed)
+    model, x, right = mlp((8, 32, 4), "tanh"), torch.randn(200, 8), torch.randn(8, 4)
+
+    def step(model, optimizer, batch):
+        drawn = torch.distributions.Categorical(logits=model(batch[0]))
+        action = drawn.sample()
+        loss = -(drawn.log_prob(action) * ((action == batch[1]).float() - 0.25)).mean()
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
+        return loss
+
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    report = diagnose(model, (x, (x @ right).argmax(1)), optimizer=optimizer, train_step=step)
+    assert report.silent, report
+    assert "below 0" in {f.fault: f.evidence for f in report.of("inconclusive")}["lr_small"]
+
+
+def test_a_step_whose_labels_suit_no_usual_loss_is_asked_for_its_loss():
+    torch.manual_seed(0)
+    model, x = mlp((5, 32, 4), "tanh"), torch.randn(64, 5)
+
+    def step(model, optimizer, batch):
+        value = model(batch[0]).gather(1, (batch[1] > 0).long()[:, None])
+        loss = (value[:, 0] - batch[1]).square().mean()
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
+        return loss
+
+    report = diagnose(model, (x, x[:, 0]), optimizer=torch.optim.Adam(model.parameters(), 1e-2), train_step=step)
+    assert report.silent and "give loss_fn" in report.notes[-1], report
+
+
+@pytest.mark.parametrize(("held", "layer"), [(True, "linear1"), (False, "linear2")])
+def test_what_is_frozen_on_purpose_is_a_note_where_the_program_learns(held, layer):
+    torch.manual_seed(0)
+    model = mlp((196, 96, 10))
+    model.get_submodule(layer).requires_grad_(False)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if held or p.requires_grad], 1e-2)
+    report = diagnose(**doctors_pairs.program(model, doctors_pairs.images(), optimizer=lambda _: optimizer))
+    assert report.silent and any("Frozen, and it learns" in note for note in report.notes), report
 
 
 def test_few_labels_of_one_class_are_not_enough():

@@ -18,10 +18,7 @@ Batch = tuple[Any, Any]
 
 
 def batches_of(name: str, given: Any) -> list[Batch]:
-    """`(x, y)`, or the first of an iterable of such pairs, as a list of pairs.
-
-    Raises TypeError or ValueError, naming the argument, for anything else.
-    """
+    """`(x, y)`, or the first of an iterable of such pairs, as a list of pairs. Raises TypeError or ValueError."""
     expected = "(x, y) with torch tensors, or an iterable of such pairs"
     if is_pair(given):
         return [tuple(given)]
@@ -61,7 +58,6 @@ def mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 
 def cloned(value: Any) -> Any:
-    """The same structure with copies of its tensors: a model may work in place."""
     return mapped(lambda t: t.detach().clone().requires_grad_(t.requires_grad), value)
 
 
@@ -73,7 +69,6 @@ def part_of(batch: Batch, which: slice) -> Batch:
 
 
 def examples(batch: Batch) -> int:
-    """How many labels a batch has."""
     y = next(parts.tensors(batch[1]))
     return len(y) if y.ndim else 1
 

@@ -36,12 +36,7 @@ ENDS |= {"Tanh": "tanh", "Relu": "relu"}
 
 
 class Loss:
-    """The behaviour of a loss, tried on outputs of our own making.
-
-    Args:
-        value: of (output tensor, labels), the loss as a number; it may raise.
-        task: says where in the output the tensor stands.
-    """
+    """The behaviour of a loss, tried on outputs of our own making: `value` of them and of labels; it may raise."""
 
     def __init__(self, value: Callable[[Tensor, Tensor], float], task: Task, y: Tensor) -> None:
         self.value, self.task, self.y = value, task, y
@@ -191,10 +186,8 @@ def _has_tensor(task: Task) -> bool:
 
 
 def step_loss(program: Program) -> Loss | None:
-    """The loss inside the training step: the step runs on a model whose outputs are replaced by ours.
-
-    None where the step does not call the model once and return a number, or where it fails.
-    """
+    """The loss inside the training step, which runs on a model whose outputs are replaced by ours; None where it does
+    not call the model once and return a number, or where it fails."""
     task = program.task
     if not _has_tensor(task) or not isinstance(program.y, Tensor):
         return None
@@ -223,10 +216,8 @@ def step_loss(program: Program) -> Loss | None:
 
 
 def ending(program: Program) -> Ending:
-    """What the outputs went through at last.
-
-    From autograd's graph; where it shows something else, from the range of the outputs of copies with other weights.
-    """
+    """What the outputs went through at last: from autograd's graph, or from the range of the outputs of copies with
+    other weights."""
     task, model = program.task, program.bare()
     program.seeded()
     with torch.enable_grad():
@@ -254,7 +245,6 @@ def _sums_to_one(out: Tensor, task: Task) -> bool:
 
 @torch.no_grad()
 def _by_range(program: Program) -> Ending:
-    """From outputs of copies whose weights are larger, turned, and noisy."""
     task, outputs = program.task, []
     for number, scale in enumerate((1.0, 3.0, -3.0, 10.0)):
         model = program.bare()

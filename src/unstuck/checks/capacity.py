@@ -57,12 +57,12 @@ def capacity(program: Program, seen: FirstPass, own: Trial) -> list[Finding]:
     size = "the network is linear" if straight else f"the narrowest layer has {min(widths) if widths else 0} units"
     text = f"{size}; on held-out examples it reaches {number(max(scores))}, a perceptron 64-64 on the same examples"
     text += f" {number(wide_score)} (accuracy, or correlation); 0.15 more is no chance"
-    return [judged(slug, wide_score > max(scores) + 0.15, text)]
+    bad = wide_score > max(scores) + 0.15
+    return [judged("no_activation" if bad and straight and matrices > 1 else slug, bad, text)]
 
 
 @torch.no_grad()
 def _is_straight(program: Program) -> bool:
-    """Whether outputs are a linear function of the inputs, and a constant."""
     x = program.x
     if not isinstance(x, Tensor) or not x.is_floating_point():
         return False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from unstuck.checks.report import VERDICTS, Finding
+from unstuck.checks.report import RAISES, VERDICTS, Finding
 
 ORDER = (
     *("weights_not_finite", "inputs_not_finite", "labels_out_of_range", "batchnorm_single", "parameters_detached"),
     *("single_output", "softmax_before_loss", "sigmoid_before_loss", "sigmoid_missing", "relu_at_output"),
     *("loss_unfit", "labels_wrong_shape", "squashed_output"),
     *("half_overflow", "nan_in_loss", "nan_in_forward", "nan_in_backward"),
-    *("examples_mixed", "parameters_frozen", "parameters_missing", "half_underflow", "no_step"),
+    *("examples_mixed", "parameters_missing", "parameters_frozen", "half_underflow", "no_step"),
     *("gradients_not_zeroed", "batchnorm_mode", "dropout_mode", "inputs_constant"),
     *("inputs_not_scaled", "inputs_not_centred", "targets_not_scaled", "loss_summed"),
     *("weights_zero", "weights_equal", "weights_small", "weights_large", "units_dead_at_start"),
@@ -99,6 +99,6 @@ def ordered(findings: list[Finding]) -> tuple[list[Finding], list[str]]:
         before = worst.get(finding.fault)
         if before is None or VERDICTS.index(finding.verdict) < VERDICTS.index(before.verdict):
             worst[finding.fault] = finding
-    kept = [f for f in worst.values() if f.fault not in explained]
-    later = [slug for slug in ORDER if slug in explained and slug in worst]
-    return sorted(kept, key=lambda f: (VERDICTS.index(f.verdict), ORDER.index(f.fault))), later
+    kept = [f for f in worst.values() if f.symptom == RAISES or f.fault not in explained]
+    later = [slug for slug in ORDER if slug in explained and slug in worst and worst[slug] not in kept]
+    return sorted(kept, key=lambda f: (VERDICTS.index(f.verdict), f.symptom != RAISES, ORDER.index(f.fault))), later

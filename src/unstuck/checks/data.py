@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unstuck import parts
 from unstuck.checks.batches import pooled
-from unstuck.checks.first_pass import FirstPass
+from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, judged
 from unstuck.claims import number
@@ -36,15 +36,8 @@ MOVED = 3.0
 """Validation inputs three standard deviations away from those of training, or three times as wide, are other
 inputs."""
 
-DIFFERENT = {
-    "symptom": "The training goes well, and in validation the network is poor or guesses.",
-    "cause": "the validation inputs are scaled in another way than the training inputs",
-    "cure": "scale both with the same numbers, the mean and standard deviation of the training part",
-}
-
 
 def look_at_inputs(program: Program) -> list[Finding]:
-    """Inputs that are not finite, or all the same."""
     floating = [t for pair in program.batches for t in parts.tensors(pair) if t.is_floating_point()]
     text, bad = "all inputs are finite", [t for t in floating if not t.isfinite().all()]
     if bad:
@@ -61,27 +54,47 @@ def look_at_inputs(program: Program) -> list[Finding]:
     return [*result, judged("inputs_constant", constant, text if constant else "the examples differ")]
 
 
-def note_on_tokens(program: Program) -> list[str]:
-    """A note where nearly all that goes into an embedding is the same token, as of words that are all unknown."""
+def one_token(program: Program) -> str:
+    """What is to be noted where nearly all that goes into an embedding is the same token; "" where it is not."""
     x = program.inputs
     embeddings = [m for m in program.model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
     if x is None or not embeddings or x.ndim != 2 or x.is_floating_point() or x.dtype == torch.bool:
-        return []
+        return ""
     padding = {0, *(m.padding_idx for m in embeddings if m.padding_idx is not None)}
     tokens = x[~torch.isin(x, torch.tensor(sorted(padding), device=x.device))]
     kinds, counts = tokens.unique(return_counts=True)
     if len(tokens) < TOKENS or len(kinds) < 3 or counts.max() < ONE_TOKEN * len(tokens):
-        return []
+        return ""
     share = 100 * float(counts.max()) / len(tokens)
     text = f"Token {int(kinds[counts.argmax()])} makes {share:.0f} % of the inputs (0 and padding aside)"
-    return [f"{text}: is it the one of unknown words, and the vocabulary that of another text?"]
+    return f"{text}: is it the one of unknown words, and the vocabulary that of another text?"
+
+
+def look_at_padding(program: Program, seen: FirstPass) -> list[Finding]:
+    """Whether of all tokens only the padding reaches the loss, as with a mask that is the wrong way round."""
+    x, _ = program.sample
+    if not isinstance(x, Tensor) or x.is_floating_point() or not x.numel():
+        return []
+    for name, module in program.model.named_modules():
+        g = seen.gradients.get(f"{name}.weight") if isinstance(module, nn.Embedding) else None
+        if g is None or g.is_sparse or int(x.max()) >= len(g):
+            continue
+        padding = int(module.padding_idx or 0)  # type: ignore[union-attr, arg-type]
+        tokens = x.unique()
+        if padding not in tokens or len(tokens) < 3 or bool(g[tokens[tokens != padding]].any()):
+            continue
+        model = program.bare()
+        model.get_submodule(name).padding_idx = None  # type: ignore[assignment]
+        again = look(program, model).gradients[f"{name}.weight"]
+        if again is not None and bool(again[padding].any()):
+            text = f"the loss has a gradient by the embedding of token {padding}, and exactly 0 by those of the"
+            return [found("only_padding", "failure", f"{text} {len(tokens) - 1} others", name)]
+    return []
 
 
 def look_at_scale(program: Program, seen: FirstPass, stuck: bool = False) -> list[Finding]:
-    """The size and the mean of what reaches the first layer with weights, whatever the model does before it.
-
-    Where a trial has shown that nothing is learned (`stuck`) the limits are half as far from healthy values.
-    """
+    """The size and the mean of what reaches the first layer with weights; limits are half as far where a trial has
+    learned nothing (`stuck`)."""
     x = next(parts.tensors(program.x), None)
     if x is None or not x.is_floating_point() or x.ndim < 1 or len(x) < 2:
         return []
@@ -125,7 +138,6 @@ def _centre(mean: Tensor, std: Tensor, limit: float, where: str) -> Finding:
 
 
 def look_at_validation(program: Program) -> list[Finding]:
-    """Validation inputs that were not scaled as the training inputs were."""
     here, there = program.inputs, pooled([x for x, _ in program.validation])
     if here is None or there is None or not here.is_floating_point() or here.shape[1:] != there.shape[1:]:
         return []
@@ -138,4 +150,4 @@ def look_at_validation(program: Program) -> list[Finding]:
         return []
     text = f"training inputs have mean {number(mean)} and standard deviation {number(std)}, those of the validation"
     text += f" {number(other_mean)} and {number(other_std)}: they are not scaled by the same numbers"
-    return [found("inputs_not_scaled", "failure", text, **DIFFERENT)]
+    return [found("validation_scaled_otherwise", "failure", text)]

@@ -82,6 +82,8 @@ def diagnose(
             raise ValueError(f"device: expected the name of one, as 'cpu', got {short(device)} ({error})") from error
     given = {"optimizer": optimizer, "validation": validation, "loss_fn": loss_fn, "train_step": train_step}
     with examined(model, batch, **given, steps=steps, seed=seed, device=device, runs=False) as program:
+        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+            raise ValueError("model: expected Python modules, got one of torch.jit, which no check can watch")
         return Examination(program, record).report()
 
 
@@ -94,10 +96,9 @@ class Examination:
         self.notes: list[str] = []
         self.curve: list[float] = []
         self.seen = FirstPass()
-        self.untrained = True
+        self.untrained, self.token = True, ""
 
     def report(self) -> Report:
-        """Examine, and order what was found."""
         self._examine()
         if self.record is not None:
             self.findings += read(self.record)
@@ -106,11 +107,9 @@ class Examination:
         return Report(findings, self.notes, self.curve, signal, later)
 
     def failed(self, *slugs: str) -> bool:
-        """Whether one of these, or anything, has failed."""
         return any(f.verdict == "failure" and (not slugs or f.fault in slugs) for f in self.findings)
 
     def raised(self) -> bool:
-        """Whether there is a failure or a warning."""
         return any(f.verdict in ("failure", "warning") for f in self.findings)
 
     def attempt(self, check: Callable, *args: Any) -> Any:
@@ -127,7 +126,8 @@ class Examination:
     def _examine(self) -> None:
         program = self.program
         self.attempt(data.look_at_inputs, program)
-        self.notes += data.note_on_tokens(program)
+        self.token = data.one_token(program)
+        self.notes += filter(None, [self.token])
         if not self._runs():
             return
         loss = self._loss()
@@ -139,13 +139,16 @@ class Examination:
             self.seen = seen = look(program)
         except Exception as error:
             self._outputs(loss)
-            if not self.failed():
+            if self._loss_works() or (program.given_loss is None and program.train_step is not None):
+                self._stopped(error, loop.raises(program))
+            elif not self.failed("labels_out_of_range", "labels_wrong_shape", *output.SLUGS):
                 out, y = program.task.pick(program.task.output), program.y
                 shapes = f"outputs {tuple(out.shape)}, labels {tuple(getattr(y, 'shape', ()))}"
-                slug = "loss_unfit" if "ype" in str(error) else "labels_wrong_shape"
+                slug = "loss_refuses_types" if "ype" in str(error) else "loss_refuses"
                 self.findings.append(found(slug, "failure", f"the loss fails on {shapes}: {error}"))
             return
         self.attempt(start.look_at_weights, program, seen)
+        self.attempt(data.look_at_padding, program, seen)
         self._outputs(loss)
         if self.failed("inputs_not_finite", "weights_not_finite") or (broken is not None and broken[1]):
             return
@@ -178,7 +181,6 @@ class Examination:
         self.attempt(output.judge, program, loss, end, seen)
 
     def _runs(self) -> bool:
-        """Whether the model runs on the batch at all."""
         try:
             _ = self.program.task
         except ValueError as error:
@@ -188,9 +190,21 @@ class Examination:
             return False
         return True
 
+    def _stopped(self, error: Exception, found: list[Finding]) -> None:
+        self.findings += found
+        self.notes = [note for note in self.notes if (str(error)[:50] or "?!") not in note]
+        more = "; give loss_fn" if self.program.given_loss is None else ""
+        self.notes += [] if found else [f"The trial could not be made: {error}{more}"]
+
     def _loss(self) -> Loss | None:
         try:
-            return loss_of(self.program)
+            loss = loss_of(self.program)
+            if loss is None or self.program.given_loss is not None:
+                return loss
+            # a step whose loss is below 0, as for sure mistakes, may follow a reward: its level tells nothing
+            right = loss.task.right(loss.y, 3.0)
+            signed = any(loss.at(s * r) < 0 for s in (1, -1) for r in (loss.random, right) if r is not None)
+            return None if signed and loss.kind in ("softmax", "sigmoid", "unknown") else loss
         except Exception as error:
             self.notes.append(f"the loss could not be examined: {error}")
             return None
@@ -212,13 +226,23 @@ class Examination:
         try:
             own = training.run(program, steps, watched=True)
         except Exception as error:
-            self.notes.append(f"The training step fails in the trial: {error}")
+            self._stopped(error, loop.raises(program))
             return
         self.curve = own.losses
+        if program.given_loss is None and math.isfinite(own.end) and min(own.losses) < 0:
+            text = "give loss_fn: that of the step is below 0 at times, and its level tells nothing"
+            self.findings += [found(slug, "inconclusive", text) for slug in training.SLUGS]
+            return
         if self.failed("labels_imbalanced"):  # seen before any training: a trial on such labels shows nothing else
             return
-        if own.gone() >= training.LEARNED:  # its learning rate was chosen for it
-            self.findings = [f for f in self.findings if (f.fault, f.verdict) != ("loss_summed", "failure")]
+        if own.gone() >= training.LEARNED:  # its learning rate was chosen for it, and what is frozen, on purpose
+            mild = {"loss_summed", *(["parameters_frozen"] if wiring.chosen(program, self.seen) else ())}
+            gone = [f for f in self.findings if f.fault in mild and f.verdict == "failure"]
+            self.notes += [f"Frozen, and it learns: {f.evidence}." for f in gone if f.fault != "loss_summed"]
+            self.findings = [f for f in self.findings if f not in gone]
+        elif self.token:
+            self.notes.remove(self.token)
+            self.findings.append(found("tokens_alike", "failure", self.token))
         moot = {slug for f in self.findings if f.verdict == "failure" for slug in EXPLAINS.get(f.fault, ())}
         if moot.issuperset(training.SLUGS):  # whatever other rates would do
             self.findings += [found(slug, "inconclusive", "mend what has failed") for slug in training.SLUGS]
@@ -245,7 +269,7 @@ class Examination:
         self.attempt(learning.judge_overfit, program, loss, self.seen, steps)
         self.attempt(capacity.capacity, program, self.seen, own)
         if self.untrained and own.gone() < 0.1 * training.LEARNED and not self.raised():
-            fall = f"from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
+            fall = f"from {number(own.start)} to {number(own.end)} in {len(own.losses)} steps"
             self.notes.append(f"Nothing was found, but the trial's loss hardly fell, either: {fall}.")
             if layers.blind_to_order(program):
                 self.notes.append("The outputs are the same for tokens in reverse order: does the task depend on it?")

@@ -188,12 +188,10 @@ class Trail:
 
 
 def _from_mask(step: Step) -> bool:
-    """Whether its infinities are all constants that somebody put in."""
     return step.constant or (bool(step.behind) and not step.has_nan and all(_from_mask(b) for b in step.behind))
 
 
 def _backward(loss: Tensor, watching: Operations) -> NonFinite:
-    """The first node of autograd's graph that makes what is not finite of finite gradients."""
     first: list[tuple[Node, str, bool]] = []
     handles = []
 

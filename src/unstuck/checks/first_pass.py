@@ -144,7 +144,6 @@ class Eye:
             self.result.norms.append((call.path, flags[0] if flags else "no_" not in call.name))
 
     def _enter(self, given: Tensor, path: str) -> None:
-        """Keep what reaches the first weights."""
         if self.result.entry is None:
             self.result.entry, self.result.entry_layer = given.detach().clone(), path
 

@@ -36,7 +36,6 @@ COMPARED = 10
 
 
 def judge(program: Program, seen: FirstPass) -> list[Finding]:
-    """Findings that need no training."""
     still = look(program, training=False, backward=False)
     return [*_dropout(program, seen, still), *_norms(program, seen, still), *_mixed(program, still)]
 
@@ -67,7 +66,6 @@ def _noise(p: float) -> str:
 
 
 def dropping(program: Program, own: Trial, steps: int) -> list[Finding]:
-    """Whether dropout that is strong, and not by itself too strong, keeps the trial from learning."""
     strong = [(name, m) for name, m in program.model.named_modules() if isinstance(m, DROPOUTS) and m.p > DROPPED]
     if not strong or own.gone() >= LEARNED:
         return []
@@ -83,7 +81,6 @@ def dropping(program: Program, own: Trial, steps: int) -> list[Finding]:
 
 
 def _last_module(program: Program) -> tuple[str, nn.Module] | None:
-    """The leaf that puts out what the model does."""
     model = program.bare()
     last: list[tuple[str, nn.Module, Any]] = []
 
@@ -122,7 +119,6 @@ def _norms(program: Program, seen: FirstPass, still: FirstPass) -> list[Finding]
 
 
 def _few(program: Program, n: int | None) -> Finding:
-    """Whether batch norm takes its statistics from very few values of a channel."""
     model, counts = program.bare(), dict[str, int]()
 
     def count(name: str, module: nn.Module, given: Any) -> None:
@@ -196,7 +192,10 @@ def _mixed(program: Program, still: FirstPass) -> list[Finding]:
 
     before, again = answer(x), answer(x)
     # a recurrent net that takes examples for steps lets only the later ones see the others
-    changed = [(answer(_others_changed(x, n, kept))[kept] - before[kept]).abs().max() for kept in (0, n - 1)]
+    changes = [(kept, (answer(_others_changed(x, n, kept))[kept] - before[kept]).abs()) for kept in (0, n - 1)]
+    # in a matrix of similarities the columns are the examples again: only that of its own holds no other
+    own = out.shape == (n, n) and not any(bool(change[kept] > 1e-4 * before.abs().max()) for kept, change in changes)
+    changed = [change[kept] if own else change.max() for kept, change in changes]
     if not torch.isfinite(before).all() or not torch.equal(before, again):
         return [found(slug, "inconclusive", "outputs are not finite, or differ from call to call")]
     change, size = float(max(changed)), float(before.abs().max())
@@ -217,7 +216,6 @@ def blind_to_order(program: Program) -> bool:
 
 
 def _others_changed(x: Any, n: int, kept: int) -> Any:
-    """The same example at its place, the others in another order and, where they are numbers, other ones."""
     others = torch.tensor([i for i in range(n) if i != kept])
     order = torch.arange(n)
     order[others] = others[0]  # not only in another order, which attention does not see

@@ -64,7 +64,6 @@ def overfit(program: Program, n: int, steps: int, goal: float) -> tuple[float, i
 
 
 def judge_overfit(program: Program, loss: Loss | None, seen: FirstPass, steps: int) -> list[Finding]:
-    """Whether ten examples can be learned by heart, in the time of two trials."""
     slug = "cannot_overfit"
     if any(p.dtype in (torch.float16, torch.bfloat16) for p in program.model.parameters()):
         return [found(slug, "inconclusive", "Adam needs more than half precision")]
@@ -95,7 +94,6 @@ def _ends(program: Program) -> tuple[float, float]:
 
 
 def overfitting(program: Program, own: Trial) -> list[Finding]:
-    """The validation loss has passed its lowest value while the training loss went on falling."""
     slug = "overfitting"
     if not program.validation:
         return [missing(slug, "validation")]

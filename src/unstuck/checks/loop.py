@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
+from unstuck import parts
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.operations import Call, Operations
 from unstuck.checks.program import Program
@@ -22,6 +24,15 @@ LOST = 0.3
 """A share of gradients, or of updates, that is lost: rounding to the nearest loses next to none of healthy ones."""
 REPEATS = 8
 """Calls of the step within which a step that accumulates gradients over several batches has made two updates."""
+
+ERRORS = {
+    "more than 1 value per channel": "last_batch_of_one",
+    "backward through the graph a second time": "graph_kept",
+    "grad can be implicitly created only for scalar": "loss_of_each",
+    "does not require grad": "graph_cut",
+    "modified by an inplace operation": "changed_in_place",
+}
+"""What the errors of a step are called."""
 
 
 @dataclass
@@ -85,19 +96,46 @@ def judge(program: Program, first: FirstPass) -> list[Finding]:
     """Findings on gradients that are not zeroed, steps that change nothing, and the wrong mode."""
     slugs = ("gradients_not_zeroed", "no_step", "batchnorm_mode")
     if program.train_step is None:
-        return [missing(slug, "train_step") for slug in slugs if slug != "batchnorm_mode" or first.norms]
+        absent = [missing(slug, "train_step") for slug in slugs if slug != "batchnorm_mode" or first.norms]
+        shape = tuple(program.loss(first.output, program.sample[1]).shape)
+        if math.prod(shape) == 1:
+            return absent
+        return [*absent, found("loss_of_each", "warning", f"its shape is {shape}")]
     try:
         still, moving = _run(program, 0.0), _run(program, 1.0)
     except Exception as error:
         text = f"the training step raises {type(error).__name__}: {error}"
-        return [found(slug, "inconclusive", text) for slug in slugs]
+        return [*(found(slug, "inconclusive", text) for slug in slugs), *raises(program)]
     underflow = _underflow(program, still, first)
     return [
+        *_unread(program),
         _zeroed(still[0]),
         *underflow,
         *_moves(program, moving, first, lost=bool(underflow)),
         *_modes(program, still[0]),
     ]
+
+
+def raises(program: Program) -> list[Finding]:
+    """The error with which training stops, on copies that nothing is hooked to; but no schedule's or iterator's that
+    has come to its end, as it may after more steps than it was made for.
+    """
+    model, optimizer = program.fresh()
+    program.seeded()
+    count = len(program.batches)
+    for i in range(max(REPEATS, program.steps)):
+        try:
+            program.step(model, optimizer, program.batches[i % count])
+        except Exception as error:
+            ended = i >= max(REPEATS, count)
+            if isinstance(error, StopIteration) or "lr_scheduler.py" in traceback.format_exc():
+                return []
+            text = f"step {i + 1} raises {type(error).__name__}: {error}"
+            if "does not require grad" in text and not any(p.requires_grad for p in model.parameters()):
+                return []  # which is told of the parameters
+            slug = next((slug for part, slug in ERRORS.items() if part in text), "step_raises")
+            return [found(slug, "warning" if ended else "failure", text)]
+    return []
 
 
 def _run(program: Program, scale: float) -> tuple[Seen, nn.Module, bool]:
@@ -119,6 +157,25 @@ def _run(program: Program, scale: float) -> tuple[Seen, nn.Module, bool]:
         recorder.close()
     moved = any(not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
     return recorder.seen, model, moved
+
+
+def _unread(program: Program) -> list[Finding]:
+    """Whether the step does the same whichever batch it is handed."""
+    other = next((batch for batch in program.batches if not _equal(batch[0], program.x)), None)
+    made = []
+    for batch in (program.batches[0], other) if other is not None else ():
+        model, optimizer = program.fresh()
+        program.seeded()
+        loss = program.step(model, optimizer, batch)
+        made.append([torch.tensor(loss), *model.parameters()])
+    if not made or not _equal(*made) or _equal(made[0][1:], list(program.model.parameters())):
+        return []
+    text = f"on two batches that differ the loss is the same, {number(loss)}, and so is every weight after the step"
+    return [found("batch_not_used", "failure", text)]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(parts.tensors(a), parts.tensors(b), strict=False))
 
 
 def _flat(gradients: dict[int, Tensor], keys: list[int]) -> Tensor:
@@ -187,13 +244,17 @@ def _moves(program: Program, moving: tuple[Seen, nn.Module, bool], first: FirstP
     if seen.taken and arrived and not lost and not any(bool(g.any()) for g in arrived):
         text = "backward() leaves gradients that are exactly 0 in all parameters: the loss in the step has no slope"
         return [found("parameters_detached", "failure", text)]
+    slug = "no_step"
     if not seen.taken:
         why = f"optimizer.step() was not called in {REPEATS} calls of the step"
     elif not any(seen.arrived):
         why = "backward() left no gradient in any parameter"
+        slug, why = (
+            ("no_step", why) if seen.forwards else ("other_model", f"{why}, and the step never calls this model")
+        )
     else:
         why = "gradients arrive, and are zero or gone when the optimiser takes them"
-    return [found("no_step", "failure", f"no parameter changed in {len(seen.losses)} calls of the step: {why}")]
+    return [found(slug, "failure", f"no parameter changed in {len(seen.losses)} calls of the step: {why}")]
 
 
 def _modes(program: Program, seen: Seen) -> list[Finding]:
@@ -212,7 +273,6 @@ def _modes(program: Program, seen: Seen) -> list[Finding]:
 
 
 def _modules(names: list[str]) -> str:
-    """Their names, said to be such: a name may be a number."""
     if len(names) == 1:
         return f"module {names[0]}" if names[0] else "the model itself"
     if len(names) > 4:

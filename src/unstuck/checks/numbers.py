@@ -36,13 +36,11 @@ def _in_half(program: Program) -> bool:
 
 
 def _as_float(program: Program) -> Program:
-    """The same program in float32."""
     batch = mapped(lambda t: t.float() if t.dtype in HALF else t, program.batches[0])
     return program.at(batch, program.bare().float())
 
 
 def half(program: Program, seen: FirstPass) -> list[Finding]:
-    """Gradients and updates that half precision loses."""
     slugs = ("half_overflow", "half_underflow", "updates_rounded")
     if not _in_half(program) and not seen.half:
         return [found(slug, "ok", "there is no half precision") for slug in slugs]
@@ -50,7 +48,6 @@ def half(program: Program, seen: FirstPass) -> list[Finding]:
 
 
 def _underflow(program: Program, seen: FirstPass) -> list[Finding]:
-    """Gradients that are 0 in half precision, and not in float32."""
     if not _in_half(program):
         return []
     try:
@@ -71,7 +68,6 @@ def _underflow(program: Program, seen: FirstPass) -> list[Finding]:
 
 
 def _rounded(program: Program) -> list[Finding]:
-    """Weights in half precision that a step leaves as they are, although their gradient is not 0."""
     if not _in_half(program):
         return [found("updates_rounded", "ok", "the weights are in float32")]
     model, optimizer = program.fresh()

@@ -29,7 +29,6 @@ class Call:
     output: Any
 
     def tensors(self) -> list[Tensor]:
-        """The tensors that came in."""
         return list(parts.tensors((self.args, self.kwargs)))
 
 

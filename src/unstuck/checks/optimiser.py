@@ -36,7 +36,6 @@ def settings(program: Program, own: Trial) -> list[Finding]:
 
 
 def clipping(program: Program, own: Trial) -> list[Finding]:
-    """Whether nearly every gradient is clipped, far below its norm."""
     if program.train_step is None:
         return [missing("clipping_always", "train_step")]
     if not own.clipped:
@@ -55,7 +54,6 @@ def clipping(program: Program, own: Trial) -> list[Finding]:
 
 
 def decay(program: Program, own: Trial, steps: int) -> list[Finding]:
-    """Weight decay, compared with the same trial without it."""
     slug, optimizer = "weight_decay_strong", program.optimizer
     if optimizer is None:
         return [missing(slug, "optimizer")]

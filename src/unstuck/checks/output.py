@@ -12,6 +12,7 @@ from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, judged, missing
 from unstuck.checks.start import GAIN_LARGE
+from unstuck.checks.task import IGNORED
 from unstuck.claims import number
 
 SLUGS = (
@@ -23,6 +24,10 @@ BEFORE |= {"tanh": "squashed_output"}
 RANGE = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "softmax": (0.0, 1.0), "relu": (0.0, math.inf)}
 BEYOND = 0.05
 """A share of targets outside the outputs' range that is more than noise at its ends."""
+
+APART = 20.0
+"""Distances from the median, in middle ones: of normal numbers none in a million is above 8, of exponential ones none
+in 10,000 above 20."""
 
 TARGETS = 10.0
 """Targets of this root mean square: the error that a start with outputs near 0 makes is 100 times that of scaled
@@ -41,7 +46,7 @@ def judge(program: Program, loss: Loss | None, end: Ending, seen: FirstPass) -> 
 
 
 def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Finding]:
-    task, kind, y = program.task, loss.kind, program.y
+    task, kind, y, axis = program.task, loss.kind, program.y, program.task.axis
     summed, single = _summed(program, loss), _single(program, loss, end)
     if single:
         return [single]
@@ -66,7 +71,7 @@ def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Fin
             text += f": its least value is {number(best)} instead of 0" if best > 1e-3 else ""
             result.append(found(BEFORE[end], "failure", text))
         if kind == "softmax":
-            result += [*_no_shares(program, loss), *_copied(program, loss)]
+            result += _no_shares(program, loss)
     elif kind == "probabilities" and end not in ("softmax", "sigmoid"):
         out = task.pick(seen.output).detach()
         span = f"outputs go from {number(float(out.min()))} to {number(float(out.max()))}, and end in: {end}"
@@ -75,7 +80,12 @@ def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Fin
         text = "the loss is minus the label's output: it expects log-probabilities, whose exponentials sum to 1"
         result.append(found("loss_unfit", "failure", f"{text}, and the outputs end in: {end}"))
     elif kind in ("distance", "unknown") and y.is_floating_point() and task.kind != "classes":
-        result += _bounds(program, end, seen)
+        result += [*_bounds(program, end, seen), *_away(loss)]
+    if end == "softmax" and kind != "softmax" and task.shares(y):
+        result += _sure(
+            loss, y, loss.at(y), loss.at(torch.zeros_like(y).scatter(axis, y.argmax(axis, keepdim=True), 1.0))
+        )
+    result += _copied(program, loss)
     if kind == "distance" and task.kind in ("numbers", "classes"):
         result += _class_numbers(program)
     return [*result, *summed]
@@ -95,7 +105,6 @@ def _normalised(program: Program, seen: FirstPass) -> bool:
 
 
 def _single(program: Program, loss: Loss, end: Ending) -> Finding | None:
-    """One output where there are several classes."""
     task, y = program.task, program.labels
     out = task.pick(task.output)
     one = out.ndim < 2 or out.shape[task.axis if task.kind == "classes" else -1] == 1
@@ -136,7 +145,6 @@ def _summed(program: Program, loss: Loss) -> list[Finding]:
 
 
 def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
-    """Targets outside the range of the outputs."""
     y = program.labels
     if end not in RANGE or y is None or not torch.isfinite(y).all():
         return []
@@ -155,7 +163,6 @@ def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
 
 def _no_shares(program: Program, loss: Loss) -> list[Finding]:
     """Targets of a cross-entropy that are no shares of a whole, or that it does not lead to.
-
     It is linear in its targets; other losses on several outputs (rankings) may have targets of any size. One number
     for an example is a weighted class, and counts that are the inputs themselves may be described so.
     """
@@ -165,10 +172,7 @@ def _no_shares(program: Program, loss: Loss) -> list[Finding]:
     if task.shares(y):
         met = loss.at(y.clamp(min=1e-9).log())
         sure = loss.at(FAR * torch.zeros_like(y).scatter(task.axis, y.argmax(task.axis, keepdim=True), 1.0))
-        text = f"outputs that are the targets have a loss of {number(met)}, those that are sure of the largest one"
-        cure = "hand the logarithms of the probabilities to a divergence, by log_softmax"
-        wrong = sure < met - 1e-3 * abs(met)
-        return [found("loss_unfit", "failure", f"{text} of {number(sure)}", cure=cure)] if wrong else []
+        return _sure(loss, y, met, sure)
     here, doubled, none = (loss.at(loss.random, scale * y) for scale in (1, 2, 0))
     linear = math.isclose(doubled + none, 2 * here, rel_tol=1e-3)
     weighted = bool(((y != 0).sum(task.axis) <= 1).all())
@@ -182,45 +186,84 @@ def _no_shares(program: Program, loss: Loss) -> list[Finding]:
     return [found("loss_unfit", "failure", text, cure=cure)]
 
 
-def _copied(program: Program, loss: Loss) -> list[Finding]:
-    """Targets that a model of sequences is handed as inputs: it sees the token that it is to name, and none after it.
+def _sure(loss: Loss, y: Tensor, met: float, sure: float) -> list[Finding]:
+    """A loss on shares that is smaller for outputs that are sure of the largest one than for those that are right."""
+    if not sure < met - 1e-3 * abs(met):
+        return []
+    text = f"outputs that are the targets have a loss of {number(met)}, those that are sure of the largest one of"
+    return [found("divergence_of_probabilities", "failure", f"{text} {number(sure)}")]
 
-    A model that looks ahead may be an autoencoder, and one whose outputs do not see their own token shifts them
-    itself, as a loss may do.
+
+def _copied(program: Program, loss: Loss) -> list[Finding]:
+    """A model of sequences that sees the token that it is to name: as its input at this place, or as the next one.
+    One that looks ahead may be an autoencoder, if its targets are its inputs, and one whose outputs do not see their
+    own token shifts them itself, as a loss may do.
     """
     x, y, task = program.x, program.y, program.task
-    alike = (
-        isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] > 1 and not x.is_floating_point() and torch.equal(x, y)
-    )
-    right = task.right(y, FAR) if alike and task.kind == "classes" else None
-    if right is None or not loss.at(right) < 0.1 * loss.chance:
+    if not isinstance(x, Tensor) or x.ndim < 2 or x.shape != y.shape or x.shape[1] < 3 or x.dtype != y.dtype:
+        return []
+    counted = y != IGNORED
+    copied = task.kind == "classes" and x.ndim == 2 and torch.equal(x, y)
+    shifted = bool(((x[:, 1:] == y[:, :-1]) | ~counted[:, :-1]).all()) and bool(counted[:, :-1].any())
+    right = task.right(y, FAR)
+    if copied == shifted or right is None or not loss.at(right) < 0.1 * loss.chance:
         return []
     other = x.clone()
     other[:, -1] = x[:, -1].roll(1, 0)
-    made = []
-    for given in (x, other):
-        model = program.bare().eval()
-        program.seeded()
-        with torch.no_grad():
-            made.append(task.pick(program.output(model, given)).movedim(task.axis, -1))
+    model = program.bare().eval()  # which drops nothing
+    with torch.no_grad():
+        made = [task.pick(program.output(model, given)) for given in (x, other)]
     moved = (made[0] - made[1]).abs() > 1e-5 * made[0].abs().max()
-    if bool(moved[:, :-1].any()) or not bool(moved[:, -1].any()):
+    moved = moved.movedim(task.axis, -1) if task.kind == "classes" else moved
+    if moved.shape[:2] != x.shape[:2] or not bool(moved[:, -1].any()):
+        return []
+    if shifted and bool(moved[:, -2].any()):
+        text = "the target at each place is the next input, and the output there changes with that input"
+        return [found("targets_seen", "failure", text)]
+    if shifted or bool(moved[:, :-1].any()):
         return []
     text = "the targets equal the inputs at every place, no output depends on later tokens, and each does on its own"
-    return [
-        found(
-            "loss_unfit",
-            "failure",
-            text,
-            symptom="The loss falls to nearly nothing, and what the network writes repeats one token.",
-            cause="the targets are the inputs themselves, not the tokens that follow",
-            cure="shift them by one: tokens[:, :-1] are the inputs, tokens[:, 1:] the targets",
-        )
-    ]
+    return [found("targets_copied", "failure", text)]
+
+
+def _apart(y: Tensor) -> dict[str, str]:
+    """Cause and cure where the size of all targets is that of a few, which lie far from all others."""
+    off = (y - y.median()).abs()
+    far = off > APART * off.median()
+    if not off.median() or not 0 < int(far.sum()) < 0.1 * len(y) or y[~far].std() > 0.3 * y.std():
+        return {}
+    share, values = f"{number(100 * float(far.double().mean()), 2)} % of the targets", y[far].unique()
+    if len(values) == 1 and int(far.sum()) > 2:
+        cause = f"{share} are exactly {number(float(values[0]))}, far from all others: a code for what is missing"
+        return {
+            "cause": cause,
+            "cure": "drop these examples, or leave them out of the loss, before anything is scaled",
+        }
+    cure = "look at them: mend or drop those that are wrong; for the others take logarithms, or the Huber loss"
+    return {"cause": f"{share} lie far from all others", "cure": cure}
+
+
+def _away(loss: Loss) -> list[Finding]:
+    """A loss that is smaller far from the targets, on both sides of them, than at them."""
+    out, y = loss.random, loss.y
+    each = (
+        y.ndim == out.ndim
+        and len(y) == len(out)
+        and all(k in (1, n) for k, n in zip(y.shape, out.shape, strict=True))
+    )
+    if not y.is_floating_point() or len(y) < 2 or not (each or y.numel() == out.numel()):
+        return []
+    right = y.to(out.dtype).reshape(out.shape) if y.numel() == out.numel() else y.to(out.dtype).expand_as(out)
+    met, far = loss.at(right), 10 * float(y.std()) + 1
+    above, below, other = loss.at(right + far), loss.at(right - far), loss.at(right + far, y.roll(1, 0) + 1)
+    least = met - 1e-3 * abs(met) - 1e-6
+    if not (above < least and below < least) or math.isclose(above, other, rel_tol=1e-6):
+        return []
+    text = f"outputs that meet the targets have a loss of {number(met)}, those that are {number(far, 2)} above them"
+    return [found("loss_turned_round", "failure", f"{text} {number(above)}, below {number(below)}")]
 
 
 def _class_numbers(program: Program) -> list[Finding]:
-    """Class numbers compared as if they were quantities."""
     y = program.labels
     if y is None or y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1) or len(y) < 30:
         return []
@@ -232,7 +275,6 @@ def _class_numbers(program: Program) -> list[Finding]:
 
 
 def first_loss(program: Program, loss: Loss | None, seen: FirstPass) -> list[Finding]:
-    """The first loss against that of chance."""
     if loss is None:
         return [missing("first_loss_high", "loss_fn")]
     task, chance = program.task, loss.chance
@@ -247,8 +289,9 @@ def first_loss(program: Program, loss: Loss | None, seen: FirstPass) -> list[Fin
         text = f"targets have a root mean square of {number(size)}, first outputs of {number(made)}"
         bad = size > TARGETS and size > TARGETS * made and seen.loss > 0.5 * abs(chance)
         verdict = ("failure" if size > TARGETS**2 else "warning") if bad else "ok"
-        return [found("targets_not_scaled", verdict, f"{text}; up to {TARGETS:g} is well, the aim is 1")]
-    if not math.isfinite(chance) or chance <= 0:
+        text = f"{text}; up to {TARGETS:g} is well, the aim is 1"
+        return [found("targets_not_scaled", verdict, text, **(_apart(y.double().flatten()) if bad else {}))]
+    if not math.isfinite(chance) or chance <= 0 or loss.kind == task.kind == "unknown":  # these may be below 0
         return []
     limit = 2 * chance + chance / math.log(max(2, task.classes))
     text = f"first loss {number(seen.loss)}; that of equal outputs is {number(chance)}; a healthy start stays below"

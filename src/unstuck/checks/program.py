@@ -37,11 +37,11 @@ RATES = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
 def copied(model: nn.Module, optimizer: Optimizer | None) -> tuple[nn.Module, Optimizer | None]:
     """A copy of both, in which the optimiser holds the copy's parameters.
 
-    What modules have computed and kept (pruning, weight norm) may lie on a graph, which is not copied. Raises
+    What modules have computed and kept (pruning, a hidden state) may lie on a graph, which is not copied. Raises
     ValueError.
     """
-    own = [a for m in model.modules() for a in (*vars(m).values(), *m._buffers.values()) if isinstance(a, Tensor)]
-    memo: dict[int, Any] = {id(a): a.detach().clone() for a in own if not a.is_leaf}
+    own = [a for m in model.modules() for a in vars(m).values() if isinstance(a, Tensor | tuple | list | dict)]
+    memo: dict[int, Any] = {id(a): a.detach().clone() for a in parts.tensors(own) if not a.is_leaf}
     try:
         fresh = copy.deepcopy(model, memo)
     except Exception as error:
@@ -59,12 +59,10 @@ def copied(model: nn.Module, optimizer: Optimizer | None) -> tuple[nn.Module, Op
 
 
 def finite(model: nn.Module) -> bool:
-    """Whether all parameters are."""
     return all(bool(p.isfinite().all()) for p in model.parameters())
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
-    """The model, whose dropout now drops nothing."""
     for module in model.modules():
         if isinstance(module, DROPOUTS):
             module.p = 0.0
@@ -147,10 +145,7 @@ def examined(
 
 
 class Program:
-    """What is examined. Nothing of it is changed by a check: each takes a `fresh()` pair.
-
-    Raises TypeError or ValueError, naming the argument, for data, a loss or a step that are none.
-    """
+    """What is examined. Nothing of it is changed by a check: each takes a `fresh()` pair."""
 
     def __init__(
         self,
@@ -190,7 +185,6 @@ class Program:
 
     @property
     def optimizer(self) -> Optimizer | None:
-        """To be looked at."""
         return self.pair[1]
 
     @property
@@ -213,11 +207,9 @@ class Program:
 
     @cached_property
     def labels(self) -> Tensor | None:
-        """Those of all batches in one tensor, where they fit."""
         return pooled([y for _, y in self.batches])
 
     def seeded(self, extra: int = 0) -> None:
-        """Start all random numbers again."""
         torch.manual_seed(self.seed + extra)
         np.random.seed((self.seed + extra) % 2**32)  # noqa: NPY002
         random.seed(self.seed + extra)
@@ -286,10 +278,8 @@ class Program:
         return Task("unknown", task.place, output=output) if self._positions(task) else task
 
     def _positions(self, task: Task) -> bool:
-        """Whether labels that look like classes are examples' places in the batch, as in a contrastive loss.
-
-        A loss on classes does not mind in which order the examples come.
-        """
+        """Whether labels that look like classes are examples' places in the batch: a loss on classes does not mind in
+        which order the examples come."""
         y, n = self.y, len(self.y) if isinstance(self.y, Tensor) and self.y.ndim else 0
         if self.given_loss is None or task.kind != "classes" or n < 2:
             return False
@@ -322,7 +312,6 @@ class Program:
         return float(value) if isinstance(value, int | float | np.number) else float("nan")
 
     def plain_step(self, model: nn.Module, optimizer: Optimizer, batch: Batch) -> Tensor:
-        """Forward, loss, backward, update."""
         optimizer.zero_grad()
         loss = self.loss(self.output(model, batch[0]), batch[1])
         loss = loss if loss.ndim == 0 else loss.mean()

@@ -10,12 +10,13 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from unstuck.faults import FAULTS, GROUPS, in_words
+from unstuck.faults import CLOSER, FAULTS, GROUPS, in_words
 from unstuck.pages import page_in_words
 
 Verdict = Literal["failure", "warning", "inconclusive", "ok"]
 VERDICTS: tuple[Verdict, ...] = ("failure", "warning", "inconclusive", "ok")
 WIDTH = 84
+RAISES = CLOSER["step_raises"][1]["symptom"]  # it comes first, whatever else is wrong
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ class Finding:
 
 
 def found(fault: str, verdict: str, evidence: str, layer: str = "", **instead: str) -> Finding:
-    """A finding, with what the table says of its fault; `instead` of that another symptom, cause or cure, where the
-    evidence allows to say more."""
+    """A finding, with what the table says of its fault or of one of its closer forms; `instead` of that another
+    symptom, cause or cure, where the evidence allows to say more."""
+    fault, closer = CLOSER.get(fault, (fault, {}))
     row = FAULTS[fault]
-    said = {"symptom": row.symptom, "cause": row.cause, "cure": row.cure} | instead
+    said = {"symptom": row.symptom, "cause": row.cause, "cure": row.cure} | closer | instead
     return Finding(fault, cast(Verdict, verdict), layer=layer, evidence=evidence, page=row.page, **said)
 
 

@@ -54,7 +54,6 @@ TINY = 1e-30
 
 
 def look_at_weights(program: Program, seen: FirstPass) -> list[Finding]:
-    """Weights that are not finite, all zero or all the same."""
     named = list(program.model.named_parameters())
     floating = [each for each in [*named, *program.model.named_buffers()] if each[1].is_floating_point()]
     bad = [name for name, p in floating if not p.isfinite().all()]
@@ -83,10 +82,7 @@ def look_at_weights(program: Program, seen: FirstPass) -> list[Finding]:
 
 
 def _unmoved(program: Program, names: list[str]) -> list[str]:
-    """Those weights that are still zero after some steps of Adam: a start at zero that moves is one that some choose.
-
-    Not the program's own steps, whose faults are others.
-    """
+    """Those weights that are still zero after some steps of Adam: a start at zero that moves is nobody's fault."""
     model = program.bare()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
     program.seeded()
@@ -103,10 +99,7 @@ def _same_rows(w: Tensor) -> bool:
 def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bool = False) -> list[Finding]:
     """Signal, difference between examples, gradient, saturated and dead units, layer by layer.
 
-    Args:
-        untrained: whether the first loss is not below that of chance; what has learned has shown that it is well.
-        stuck: whether a trial has shown that nothing is learned: then the limits are ten times nearer to healthy
-            values.
+    What has learned is well (not `untrained`); where a trial learned nothing (`stuck`) limits are ten times nearer.
     """
     near = STUCK if stuck else 1.0
     # what starts at zero is judged by whether it moves: it passes nothing on yet, and no gradient down
@@ -127,7 +120,6 @@ def look_at_signal(program: Program, seen: FirstPass, untrained: bool, stuck: bo
 
 
 def _steep(program: Program, seen: FirstPass) -> list[Finding]:
-    """The first weights whose gradient is far larger than they are."""
     for name, p in program.model.named_parameters():
         g = seen.gradients.get(name)
         ratio = float(g.float().norm() / p.float().norm()) if g is not None and p.ndim > 1 and p.any() else 0.0
@@ -220,8 +212,16 @@ def look_at_outputs(program: Program) -> list[Finding]:
     text = f"the outputs of {n} examples are the same but for rounding (up to {number(size)}), and so they are with"
     text += " other weights: nothing of the inputs arrives"
     text += f" at module {where}; look at what goes into it" if where else ""
-    text += " (a normalisation over one feature leaves 0, the last state behind long padding has forgotten)"
-    return [found("inputs_collapse", "failure", text, where)]
+    cause, cure = (
+        "nothing of the inputs arrives at the outputs",
+        "look at what the module named is handed: its mask, its",
+    )
+    cure += " place (the last state behind long padding has forgotten), its values"
+    norm = program.model.get_submodule(where)
+    if isinstance(norm, nn.LayerNorm) and math.prod(norm.normalized_shape) == 1:
+        cause = "a layer normalisation over a single feature makes 0 of every value"
+        cure = "normalise over several features (LayerNorm([steps, 1]) for a series), or leave it out"
+    return [found("inputs_collapse", "failure", text, where, cause=cause, cure=cure)]
 
 
 def _outputs(program: Program, model: nn.Module, x: Any, n: int) -> tuple[Tensor, str]:
@@ -240,7 +240,6 @@ def _outputs(program: Program, model: nn.Module, x: Any, n: int) -> tuple[Tensor
 
 
 def _alike(output: Any, n: int) -> bool:
-    """Whether a tensor is finite and the same for all of its n examples, but for rounding."""
     a = next(parts.tensors(output), None)
     if a is None or not a.is_floating_point() or not a.ndim or len(a) != n or not a.numel():
         return False

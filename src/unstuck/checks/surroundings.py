@@ -64,12 +64,7 @@ def _entry(a: Any, b: Any) -> bool:
 
 
 class Surroundings:
-    """Whatever can be reached and changed from functions of the user's own.
-
-    Args:
-        functions: the step, the loss.
-        model, optimizer: the user's, in whose place a trial has its own.
-    """
+    """Whatever functions of the user's own can reach and change; a trial has its own model and optimiser."""
 
     def __init__(self, functions: list[Any], model: nn.Module, optimizer: Optimizer | None) -> None:
         self.model, self.optimizer = model, optimizer
@@ -86,7 +81,6 @@ class Surroundings:
                 waiting.extend(self._look(value))
 
     def _look(self, value: Any) -> list[Any]:
-        """Keep the places of a value that can change; what lies behind it."""
         if isinstance(value, nn.Module | Optimizer):
             if not any(value is known for known in (self.optimizer, *self.model.modules())):
                 self.others.append(value)
@@ -135,7 +129,6 @@ class Surroundings:
         return behind
 
     def version(self, scale: float = 1.0) -> Version:
-        """What it is at the start of a trial whose learning rates are multiplied."""
         made: Version = {}
         for i in self._scheduling if scale != 1 else ():
             own = dict(self.places[i].found)
@@ -166,7 +159,6 @@ class Surroundings:
             self.restore()
 
     def restore(self) -> None:
-        """Put everything back as it was found."""
         for place in self.places:
             if not place.same(place.read()):
                 place.write(place.found)
@@ -181,7 +173,6 @@ def _is_foreign(value: Any) -> bool:
 
 
 def _plain(function: Any) -> Any:
-    """The function in a partial, a method or an object that is called."""
     while isinstance(function, functools.partial):
         function = function.func
     if not isinstance(function, types.FunctionType | types.MethodType):
@@ -190,7 +181,6 @@ def _plain(function: Any) -> Any:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """The names that a function, and those within it, look up."""
     inner = [_names(part) for part in code.co_consts if isinstance(part, types.CodeType)]
     return set(code.co_names).union(*inner)
 
@@ -210,7 +200,6 @@ def _fill(cell: types.CellType, value: Any) -> None:
 
 
 def _content(value: Any) -> Place:
-    """The entries of a container."""
 
     def write(entries: Any) -> None:
         value.clear()
@@ -221,7 +210,6 @@ def _content(value: Any) -> Place:
 
 
 def _numbers(value: Any) -> Place:
-    """Those of a tensor or an array."""
 
     def write(numbers: Any) -> None:
         if isinstance(value, Tensor):

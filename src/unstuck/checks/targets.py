@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from unstuck.checks.behaviour import Loss
+from unstuck.checks.behaviour import FAR, Loss
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, missing
 from unstuck.checks.task import IGNORED
@@ -37,7 +37,6 @@ def look_at_labels(program: Program, loss: Loss | None) -> list[Finding]:
 
 
 def _alike(program: Program, y: Tensor, loss: Loss | None) -> list[Finding]:
-    """All labels the same, where the loss looks at them."""
     task, counted = program.task, y[y != IGNORED]
     constant = task.kind != "unknown" and len(counted) > 0 and bool((counted == counted[0]).all())
     if not constant or not _matter(program, loss):
@@ -45,15 +44,7 @@ def _alike(program: Program, y: Tensor, loss: Loss | None) -> list[Finding]:
     slug, text = "labels_imbalanced", f"all {len(y)} labels are {number(float(counted[0]))}"
     if len(y) < (ENOUGH if program.whole else SURE):
         return [missing(slug, "all batches of the training data", f"{text} here")]
-    return [
-        found(
-            *(slug, "failure", f"{text}: there is nothing to be told apart"),
-            symptom="The loss falls at once, and the network says the same whatever the input.",
-            cause="all labels that were handed over are the same",
-            cure="look at what was done to the labels (.long() makes 0 of every number from 0 to 1), and whether the"
-            " examples come sorted by class and unshuffled",
-        )
-    ]
+    return [found("labels_alike", "failure", f"{text}: there is nothing to be told apart")]
 
 
 def _matter(program: Program, loss: Loss | None) -> bool:
@@ -67,7 +58,6 @@ def _matter(program: Program, loss: Loss | None) -> bool:
 
 
 def _spread(program: Program, y: Tensor) -> list[Finding]:
-    """How the classes are spread over the data, and over the batches."""
     slug, labels = "labels_imbalanced", _classes(program, y)
     if labels is None or len(labels) < 30:
         return []
@@ -77,13 +67,8 @@ def _spread(program: Program, y: Tensor) -> list[Finding]:
     if pure is None:
         return [found(slug, "ok", f"the largest class has {100 * share:.0f} % of the labels")]
     text = f"in a batch the largest class has {100 * pure:.0f} % of the labels on average, in all of them"
-    return [
-        found(
-            *(slug, "failure", f"{text} {100 * share:.0f} %, and the same class leads several batches in a row"),
-            cause="nearly all labels of each batch are of one class: the examples come sorted",
-            cure="shuffle the examples, so that each batch holds all classes (shuffle=True in the loader)",
-        )
-    ]
+    text += f" {100 * share:.0f} %, and the same class leads several batches in a row"
+    return [found("labels_sorted", "failure", text)]
 
 
 def _classes(program: Program, y: Tensor) -> Tensor | None:
@@ -147,7 +132,6 @@ def _range(program: Program, y: Tensor, loss: Loss | None) -> list[Finding]:
 
 
 def _map(values: Tensor) -> str:
-    """The cure of few values that are far apart, as in a mask that was read from a picture."""
     names = [number(float(value)) for value in values]
     if len(values) == 2 and values[0] == 0:
         return f"the labels are 0 and {names[1]}: divide them by {names[1]}"
@@ -171,33 +155,61 @@ def _accepted(loss: Loss, low: int, high: int) -> bool:
 
 
 def _shape(program: Program, loss: Loss | None) -> list[Finding]:
-    """Whether the loss spreads labels over outputs of another shape."""
+    """Whether the loss spreads labels over outputs of another shape.
+
+    One that does so compares each output with every label, and is the same when the labels are handed out in another
+    order. A loss that takes outputs of this shape (squeezed, quantiles, mixtures) is not, nor one that couples the
+    examples on purpose.
+    """
     out, y, name = program.task.pick(program.task.output), program.y, "labels_wrong_shape"
     if loss is None:
         return [missing(name, "loss_fn")]
     if out.shape == y.shape:
         return [found(name, "ok", "outputs and labels have the same shape")]
-    if not isinstance(y, Tensor) or len(y) < 2:
+    if y.ndim < 1 or len(y) < 2:
         return []
     shapes = f"outputs have shape {tuple(out.shape)}, labels {tuple(y.shape)}"
-    if out.numel() == y.numel() and program.task.kind != "classes":
-        base = loss.random if loss.kind != "probabilities" else loss.random.sigmoid()
-        here, reshaped = loss.at(base), loss.at(base, y.reshape(out.shape))
-        if not math.isfinite(here):
-            text = f"{shapes}, and the loss refuses them: {loss.error}"
-            return [found(name, "failure", text)] if math.isfinite(reshaped) else []
-        if not math.isclose(here, reshaped, rel_tol=1e-4) and math.isfinite(reshaped):
-            text = f"{shapes}: the loss is {number(here)}, and {number(reshaped)} with labels of the outputs' shape"
-            return [found(name, "failure", f"{text}, so it compares each output with every label")]
-        return [found(name, "ok", f"{shapes}, and the loss fits them together")]
-    spreads = y.is_floating_point() and _broadcast(out.shape, y.shape) and loss.kind in ("distance", "unknown")
-    if spreads and math.isfinite(loss.at(loss.random)):
-        return [found(name, "failure", f"{shapes}: the loss spreads one over the other")]
-    return []
+    if program.task.kind == "classes":
+        return _viewed(loss, shapes)
+    base, fits = loss.random if loss.kind != "probabilities" else loss.random.sigmoid(), out.numel() == y.numel()
+    here, reshaped = loss.at(base), loss.at(base, y.reshape(out.shape)) if fits else math.nan
+    if not math.isfinite(here):
+        text = f"{shapes}, and the loss refuses them: {loss.error}"
+        return [found(name, "failure", text)] if math.isfinite(reshaped) else []
+    orders = [turned for k in (1, len(y) // 2, len(y) // 3) if not torch.equal(turned := y.roll(k, 0), y)]
+    if not _broadcast(out.shape, y.shape) or not orders or not _matter(program, loss):
+        return []
+    if fits:
+        anyhow = all(math.isclose(loss.at(base, turned), here, rel_tol=1e-5) for turned in orders)
+        if anyhow and not math.isclose(loss.at(base, orders[0].reshape(out.shape)), reshaped, rel_tol=1e-5):
+            text = f"{shapes}: the loss is {number(here)} in whatever order the labels are handed out, and"
+            text += (
+                f" {number(reshaped)} with labels of the outputs' shape, so it compares each output with every label"
+            )
+            return [found(name, "failure", text)]
+    elif out.ndim == y.ndim and any(
+        a == 1 < b and math.isclose(loss.at(base, y.roll(1, axis)), here, rel_tol=1e-5)
+        for axis, (a, b) in enumerate(zip(out.shape, y.shape, strict=True))
+    ):
+        return [found(name, "warning", f"{shapes}: the loss compares one output with several labels alike")]
+    return [found(name, "ok", f"{shapes}, and the loss fits them together")]
+
+
+def _viewed(loss: Loss, shapes: str) -> list[Finding]:
+    """Whether each label meets its outputs only where the axis of the classes stands at another place in memory."""
+    right = loss.task.right(loss.y, FAR)
+    if right is None or right.ndim < 3:
+        return []
+    axis = loss.task.axis
+    moved = right.movedim(axis, -1 if axis == 1 else 1).reshape(right.shape)
+    if torch.equal(moved, right) or not (loss.at(right) > 0.5 * loss.chance and loss.at(moved) < 0.1 * loss.chance):
+        return []
+    text = f"{shapes}; outputs that are sure and right have a loss of {number(loss.at(right))}, and of"
+    text += f" {number(loss.at(moved))} if their numbers are laid out as if the classes stood on another axis"
+    return [found("labels_elsewhere", "failure", text)]
 
 
 def _broadcast(a: torch.Size, b: torch.Size) -> bool:
-    """Whether two shapes, which differ, are broadcast to one."""
     try:
         return len(torch.broadcast_shapes(a, b)) > 0
     except RuntimeError:

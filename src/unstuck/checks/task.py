@@ -62,7 +62,6 @@ class Task:
 
     @classmethod
     def of(cls, output: Any, y: Any) -> Task:
-        """Told from the shapes and kinds of an output and of labels."""
         found = tensors_in(output)
         if not found:
             return cls("unknown", output=output)
@@ -101,7 +100,6 @@ class Task:
         return output
 
     def put(self, output: Any, tensor: Tensor) -> Any:
-        """The same output with another tensor there."""
         return replaced(output, self.place, tensor)
 
     def indices(self, y: Tensor) -> Tensor:

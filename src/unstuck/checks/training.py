@@ -92,7 +92,6 @@ class Trial:
 
     @property
     def noise(self) -> float:
-        """The standard deviation of the last losses."""
         return statistics.pstdev(self.losses[-max(2, len(self.losses) // 5) :])
 
     def gone(self) -> float:
@@ -113,7 +112,6 @@ def within(program: Program, seen: FirstPass, examples: int) -> int:
 
 
 def _each(program: Program, seen: FirstPass, examples: int | None) -> float:
-    """Multiplications in the time of one step."""
     larger = 1.0 if examples is None else examples / max(1, len(program.y) if isinstance(program.y, Tensor) else 1)
     return max(3 * (seen.cost * larger + EACH_OPERATION * seen.operations), 1)
 
@@ -174,7 +172,6 @@ def _norm(model: nn.Module) -> float:
 
 
 def _gradients(trial: Trial, recorder: Recorder) -> None:
-    """What clipping left of each gradient, and the middle size of a gradient's entries."""
     for arrived, taken in zip(recorder.seen.arrived, recorder.seen.taken, strict=True):
         keys = [key for key in taken if key in arrived]
         came, left = (
@@ -242,7 +239,6 @@ def outgrown(program: Program, own: Trial, findings: list[Finding]) -> list[Find
 
 
 def _fast(program: Program, own: Trial, steps: int, rate: float, grew: bool) -> list[Finding]:
-    """A learning rate that is too large: a tenth, a hundredth or a thousandth of it does better."""
     others = {scale: run(program, steps, scale=scale) for scale in (0.1, 0.01, 0.001)[: 3 if grew else 2]}
     best, better = max(others.items(), key=lambda each: each[1].gone())
     text = f"learning rate {rate:g}: loss {number(own.before)} to {_end(own)}; {rate * best:g}: to"
@@ -287,7 +283,6 @@ def _grows(own: Trial) -> bool:
 
 
 def _flows(program: Program, own: Trial) -> bool:
-    """Whether, after the trial, a gradient reaches the weights of the first layer."""
     after = look(program, own.model)
     return not after.layers or after.layers[0].gradient > 0
 
@@ -297,7 +292,6 @@ def _end(trial: Trial) -> str:
 
 
 def _slow(program: Program, own: Trial, steps: int, rate: float) -> list[Finding]:
-    """A learning rate that is too small by a factor of a hundred or more."""
     start, last = own.before, own.after
     share = (start - last) / start if start > 0 else 0.0
     needed = len(own.losses) / share if share > 0 else math.inf
@@ -327,7 +321,8 @@ def _zero(optimizer: Optimizer) -> Finding:
     if not later:
         return found("lr_small", "failure", "the learning rate is 0: no step changes a weight")
     text = f"the learning rate is 0, where a scheduler has set it ({later:g} before): nothing is learned until it is"
-    return found("lr_small", "warning", f"{text} called, which would be a whole epoch where it is called after each")
+    text += " called, which would be a whole epoch where it is called after each"
+    return found("schedule_from_zero", "warning", text)
 
 
 def _scheduled(program: Program, own: Trial, steps: int) -> Finding | None:
@@ -342,7 +337,7 @@ def _scheduled(program: Program, own: Trial, steps: int) -> Finding | None:
     text = f"the step lowers the learning rate from {highest:g} to {last:g} within {len(own.losses)} steps (below a"
     text += f" thousandth of it after {gone}), as a scheduler for epochs does that is called after each batch: loss"
     text += f" {number(own.before)} to {number(own.end)}; where the rate stays as it is, to {number(held.end)}"
-    return found("lr_small", "failure", text)
+    return found("schedule_by_batch", "failure", text)
 
 
 def _border(program: Program, rate: float) -> str:
@@ -360,7 +355,6 @@ def _border(program: Program, rate: float) -> str:
 
 
 def _killed(program: Program, before: FirstPass, own: Trial) -> list[Finding]:
-    """Units that fired before the trial and do not fire after it."""
     if not finite(own.model):
         return []
     after = {a.name: a for a in look(program, own.model, backward=False).activations}

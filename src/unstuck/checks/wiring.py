@@ -19,12 +19,6 @@ SLUGS = ("parameters_frozen", "parameters_detached", "parameters_unused", "param
 STAIRS = {"Round", "Sign", "Floor", "Ceil", "Trunc", "Sgn", "Heaviside"}
 """Nodes of autograd's graph whose slope is 0."""
 
-UNREGISTERED = {
-    "cause": "layers are used that the model does not know, so model.parameters() lacks what they hold",
-    "cure": "hold them in nn.ModuleList or nn.ModuleDict (parameters in nn.ParameterList), not in a list or "
-    "dict of Python's, and build the optimiser after that",
-}
-
 
 def judge(program: Program, seen: FirstPass) -> tuple[list[Finding], list[str]]:
     """Findings on parameters that cannot learn, and notes on those that the loss does not ask for."""
@@ -33,12 +27,13 @@ def judge(program: Program, seen: FirstPass) -> tuple[list[Finding], list[str]]:
         return [], []
     result = {slug: found(slug, "ok", f"{len(named)} parameters") for slug in SLUGS}
     order = list(dict.fromkeys(layer.parameter for layer in seen.layers)) or list(named)  # as they are used
-    frozen = [name for name, p in named.items() if not p.requires_grad]
+    frozen = _frozen(program)
     if frozen and not _deliberate(program, frozen, order):
         text = f"{len(frozen)} of {len(named)} have requires_grad=False: {', '.join(frozen[:4])}"
         result["parameters_frozen"] = found("parameters_frozen", "failure", text, _layer(frozen))
+    all_frozen = not any(p.requires_grad for p in named.values())
     without = [name for name, p in named.items() if p.requires_grad and seen.gradients.get(name) is None]
-    if without and len(frozen) < len(named):
+    if without and not all_frozen:
         changes = [name for name in without if _changes(program, name)]
         unused = [name for name in without if name not in changes]
         spare = _reached(program, unused) if unused else []
@@ -62,7 +57,7 @@ def _missing(program: Program, named: dict[str, Parameter], order: list[str]) ->
     hidden = _unregistered(program)
     if hidden:
         text = f"{hidden} parameters that the outputs are computed with are not in model.parameters()"
-        return found(slug, "failure", f"{text}: layers in a plain list or dict?", **UNREGISTERED)
+        return found("layers_unregistered", "failure", f"{text}: layers in a plain list or dict?")
     if program.optimizer is None:
         return missing(slug, "optimizer")
     held = {id(p) for group in program.optimizer.param_groups for p in group["params"]}
@@ -102,16 +97,31 @@ def flat(program: Program, seen: FirstPass) -> list[Finding]:
 
 
 def _layer(names: list[str]) -> str:
-    """The module of the first parameter."""
     return names[0].rpartition(".")[0]
 
 
-def _deliberate(program: Program, names: list[str], order: list[str]) -> bool:
+def _frozen(program: Program) -> list[str]:
+    """What has requires_grad=False and is used by the forward: no teacher that is kept beside it."""
+    return _reached(program, [n for n, p in program.model.named_parameters() if not p.requires_grad], beside=False)
+
+
+def chosen(program: Program, seen: FirstPass) -> bool:
+    """Whether what is frozen in a program that learns is the lower part, or in no group of the optimiser."""
+    frozen, order = _frozen(program), list(dict.fromkeys(layer.parameter for layer in seen.layers))
+    if program.optimizer is not None:
+        held = {id(p) for group in program.optimizer.param_groups for p in group["params"]}
+        if not any(id(program.model.get_parameter(name)) in held for name in frozen):
+            return True
+    return _deliberate(program, frozen, order, drawn=True)
+
+
+def _deliberate(program: Program, names: list[str], order: list[str], *, drawn: bool = False) -> bool:
     """Whether it looks like fine-tuning: what does not learn was trained before, and is the lower part, or has beside
     it weights that start at zero and learn: an addition that leaves the network at first as it was.
 
     Biases and norms follow the weights of their layers. A part is taken for trained unless its values are still those
-    of a start: biases of exactly 0, or weights within the bounds of PyTorch's own, 1 / sqrt(fan-in).
+    of a start: biases of exactly 0, or weights within the bounds of PyTorch's own, 1 / sqrt(fan-in); unless those are
+    allowed (`drawn`).
     """
     weights = [name for name in order if name in names]
     if not weights:
@@ -119,12 +129,11 @@ def _deliberate(program: Program, names: list[str], order: list[str]) -> bool:
     added = any(not program.model.get_parameter(name).any() for name in order if name not in names)
     if not added and (weights != order[: len(weights)] or len(weights) == len(order)):
         return False
-    return not any(_as_drawn(program.model, name) for name in weights)
+    return drawn or not any(_as_drawn(program.model, name) for name in weights)
 
 
 @torch.no_grad()
 def _as_drawn(model: nn.Module, name: str) -> bool:
-    """Whether a layer's values are those of a start."""
     p = model.get_parameter(name)
     bound = 1 / math.sqrt(p[0].numel())
     if p.numel() >= 50 and p.abs().max() <= bound * (1 + 1e-6) and p.abs().max() > 0.9 * bound:
@@ -136,7 +145,6 @@ def _as_drawn(model: nn.Module, name: str) -> bool:
 
 @torch.no_grad()
 def _changes(program: Program, name: str) -> bool:
-    """Whether outputs change with a parameter."""
     model = program.bare()
     program.seeded()
     before = program.task.pick(program.output(model, program.x)).clone()
@@ -147,12 +155,14 @@ def _changes(program: Program, name: str) -> bool:
     return not torch.equal(before, program.task.pick(program.output(model, program.x)))
 
 
-def _reached(program: Program, names: list[str]) -> list[str]:
-    """Those parameters that lead to something the model returns beside what the labels are compared with."""
+def _reached(program: Program, names: list[str], *, beside: bool = True) -> list[str]:
+    """Those parameters that lead to something the model returns (beside what the labels are compared with)."""
     model = program.bare()
+    for name in names:
+        model.get_parameter(name).requires_grad_()
     program.seeded()
     output = program.output(model, program.x)
-    taken = program.task.pick(output)
+    taken = program.task.pick(output) if beside else None
     out = [t for t in parts.tensors(output) if t is not taken and t.grad_fn is not None]
     leaves = {id(node.variable) for t in out for node in graph.behind(t) if graph.kind(node) == graph.LEAF}  # type: ignore[attr-defined]
     return [name for name in names if id(model.get_parameter(name)) in leaves]
