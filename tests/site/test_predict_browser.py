@@ -300,6 +300,7 @@ def test_a_logarithmic_scale_says_that_it_is_one(show, given, marks):
 COVERED = ".unstuck-covered"
 FIRST = "book/03_activations.html"  # a question, and one figure that answers it
 LONG = "book/01_stuck.html"  # a question that the whole page answers
+SLIDERS = "book/02_backprop.html"  # with sliders between a question and its answer
 
 
 def results(page):
@@ -347,6 +348,13 @@ def test_a_question_that_the_whole_page_answers_covers_nothing(open_page, base):
     page = open_page(f"{base}/{LONG}").page
     expect(page.get_by_text("You have not guessed yet").first).to_be_visible()
     assert len(results(page)) > 3 and not any(results(page))
+
+
+def test_sliders_are_not_covered(open_page, base):
+    page = open_page(f"{base}/{SLIDERS}").page
+    expect(page.locator(COVERED).first).to_be_attached()
+    expect(page.locator("input[type=range]").first).to_be_attached()
+    assert page.locator(f"{COVERED} .anymount").count() == 0
 
 
 def test_paper_and_a_browser_without_scripts_cover_nothing(open_page, base, browser):

@@ -197,7 +197,7 @@ function resultsOf(key, box) {
   const follows = (a, b) => a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING;
   const all = form ? [...(box.closest(".bd-article")?.querySelectorAll(".cell_output") ?? [])] : [];
   const between = all.filter((output) => follows(form, output) && follows(output, box) && !output.contains(box));
-  const results = between.filter((output) => !output.querySelector(".unstuck-predict"));
+  const results = between.filter((output) => !output.querySelector(".anymount")); // sliders are to be moved
   return results.length > FEW ? [] : results;
 }
 
