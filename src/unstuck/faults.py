@@ -443,6 +443,10 @@ CLOSER = MappingProxyType(
             "loss_unfit",
             cure="hand the logarithms of the probabilities to a divergence, by log_softmax",
         ),
+        "several_labels": _told(
+            "loss_unfit",
+            cure="several labels may hold for one example: apply a sigmoid to each output, as BCEWithLogitsLoss does",
+        ),
         "loss_turned_round": _told(
             "loss_unfit",
             cause="the loss falls as the outputs go away from the targets",

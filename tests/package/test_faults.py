@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unstuck.faults import FAULTS
+from unstuck.faults import CLOSER, FAULTS
 from unstuck.pages import PAGES, page_in_words
 
-CHAPTERS = Path(__file__).resolve().parents[2] / "book" / "chapters.yml"
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = ROOT / "book" / "chapters.yml"
 
 
 @pytest.mark.parametrize("slug", FAULTS)
@@ -19,6 +20,17 @@ def test_a_fault_can_be_read_aloud(slug):
     for phrase in (fault.cause, fault.cure):  # phrases, which sentences begin or go on with
         assert (phrase and not phrase[0].isupper()) or phrase.split()[0] in ("Adam's",)
         assert not phrase.endswith(".")
+
+
+@pytest.mark.parametrize("name", CLOSER)
+def test_a_closer_form_of_a_fault_says_something_else_than_its_row_and_is_found_by_a_check(name):
+    fault, said = CLOSER[name]
+    assert name not in FAULTS and said and set(said) <= {"symptom", "cause", "cure"}
+    assert all(text != getattr(FAULTS[fault], part) for part, text in said.items())
+    assert "symptom" not in said or (said["symptom"][0].isupper() and said["symptom"].endswith("."))
+    assert not any(said.get(part, "").endswith(".") for part in ("cause", "cure"))
+    checks = (ROOT / "src" / "unstuck" / "checks").glob("*.py")
+    assert any(f'"{name}"' in path.read_text(encoding="utf-8") for path in checks)
 
 
 def test_every_page_has_the_number_and_the_title_of_the_book_and_every_cause_is_told_once():

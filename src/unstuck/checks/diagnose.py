@@ -140,7 +140,7 @@ class Examination:
         except Exception as error:
             self._outputs(loss)
             if self._loss_works() or (program.given_loss is None and program.train_step is not None):
-                self._stopped(error, loop.raises(program))
+                self._stopped(error)
             elif not self.failed("labels_out_of_range", "labels_wrong_shape", *output.SLUGS):
                 out, y = program.task.pick(program.task.output), program.y
                 shapes = f"outputs {tuple(out.shape)}, labels {tuple(getattr(y, 'shape', ()))}"
@@ -190,11 +190,15 @@ class Examination:
             return False
         return True
 
-    def _stopped(self, error: Exception, found: list[Finding]) -> None:
-        self.findings += found
-        self.notes = [note for note in self.notes if (str(error)[:50] or "?!") not in note]
-        more = "; give loss_fn" if self.program.given_loss is None else ""
-        self.notes += [] if found else [f"The trial could not be made: {error}{more}"]
+    def _stopped(self, error: Exception) -> None:
+        """Training stops with this error: say so once, as a finding where the program's own step raises it, too."""
+        said, raised = str(error)[:50], loop.raises(self.program)
+        if said:
+            self.notes = [note for note in self.notes if said not in note]
+        self.findings += raised
+        if not raised:
+            more = "; give loss_fn" if self.program.given_loss is None else ""
+            self.notes.append(f"The trial could not be made: {error}{more}")
 
     def _loss(self) -> Loss | None:
         try:
@@ -226,7 +230,7 @@ class Examination:
         try:
             own = training.run(program, steps, watched=True)
         except Exception as error:
-            self._stopped(error, loop.raises(program))
+            self._stopped(error)
             return
         self.curve = own.losses
         if program.given_loss is None and math.isfinite(own.end) and min(own.losses) < 0:

@@ -163,6 +163,7 @@ def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
 
 def _no_shares(program: Program, loss: Loss) -> list[Finding]:
     """Targets of a cross-entropy that are no shares of a whole, or that it does not lead to.
+
     It is linear in its targets; other losses on several outputs (rankings) may have targets of any size. One number
     for an example is a weighted class, and counts that are the inputs themselves may be described so.
     """
@@ -182,8 +183,7 @@ def _no_shares(program: Program, loss: Loss) -> list[Finding]:
     if task.kind == "numbers":
         return [found("loss_unfit", "failure", f"{text}, and the targets are no probabilities")]
     text += f"; the targets are 0 and 1, and up to {int(sums.max())} of them are 1 for one example"
-    cure = "several labels may hold for one example: apply a sigmoid to each output, as BCEWithLogitsLoss does"
-    return [found("loss_unfit", "failure", text, cure=cure)]
+    return [found("several_labels", "failure", text)]
 
 
 def _sure(loss: Loss, y: Tensor, met: float, sure: float) -> list[Finding]:
@@ -196,6 +196,7 @@ def _sure(loss: Loss, y: Tensor, met: float, sure: float) -> list[Finding]:
 
 def _copied(program: Program, loss: Loss) -> list[Finding]:
     """A model of sequences that sees the token that it is to name: as its input at this place, or as the next one.
+
     One that looks ahead may be an autoencoder, if its targets are its inputs, and one whose outputs do not see their
     own token shifts them itself, as a loss may do.
     """

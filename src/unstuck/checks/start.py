@@ -212,16 +212,9 @@ def look_at_outputs(program: Program) -> list[Finding]:
     text = f"the outputs of {n} examples are the same but for rounding (up to {number(size)}), and so they are with"
     text += " other weights: nothing of the inputs arrives"
     text += f" at module {where}; look at what goes into it" if where else ""
-    cause, cure = (
-        "nothing of the inputs arrives at the outputs",
-        "look at what the module named is handed: its mask, its",
-    )
-    cure += " place (the last state behind long padding has forgotten), its values"
     norm = program.model.get_submodule(where)
-    if isinstance(norm, nn.LayerNorm) and math.prod(norm.normalized_shape) == 1:
-        cause = "a layer normalisation over a single feature makes 0 of every value"
-        cure = "normalise over several features (LayerNorm([steps, 1]) for a series), or leave it out"
-    return [found("inputs_collapse", "failure", text, where, cause=cause, cure=cure)]
+    of_one = isinstance(norm, nn.LayerNorm) and math.prod(norm.normalized_shape) == 1
+    return [found("norm_of_one" if of_one else "nothing_arrives", "failure", text, where)]
 
 
 def _outputs(program: Program, model: nn.Module, x: Any, n: int) -> tuple[Tensor, str]:
