@@ -80,7 +80,9 @@ Left out are files that read or install the source, or take long for what they a
 MESSAGE = matchers.Raise() | matchers.Call(func=matchers.Attribute(attr=matchers.Name("warn")))
 SLOW = ("torch._dynamo", "scipy.stats", "matplotlib.pyplot", "pandas")  # to import
 WORDS = {"instance": slice(3, 4), "attempt": slice(1), "fail": slice(1)}
-"""Which arguments of our own functions are but words of a message."""
+"""Which arguments of our own functions are but words of a message; also where `partial` keeps them for later."""
+GUARDS = ("strict",)
+"""Keywords that turn a mistake of ours into an error, and change nothing else."""
 OUTCOMES = ("killed", "timed out", "survived")
 
 
@@ -93,9 +95,17 @@ class Visitor(MutationVisitor):
         if isinstance(node, libcst.FunctionDef):
             return False
         if isinstance(node, libcst.Call):
-            called = libcst.Module([]).code_for_node(node.func).split(".")[-1]
-            self.words |= set(node.args[WORDS[called]] if called in WORDS else ())
+            called, given = _name(node.func), node.args
+            if called == "partial":
+                called, given = _name(given[0].value), given[1:]
+            self.words |= set(given[WORDS[called]] if called in WORDS else ())
+            self.words |= {given for given in node.args if given.keyword and given.keyword.value in GUARDS}
         return node in self.words or matchers.matches(node, MESSAGE) or super()._skip_node_and_children(node)
+
+
+def _name(node: libcst.CSTNode) -> str:
+    """The last part of a dotted name: `attempt` of `self.attempt`."""
+    return libcst.Module([]).code_for_node(node).split(".")[-1]
 
 
 @dataclass(frozen=True)

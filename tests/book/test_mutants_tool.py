@@ -27,6 +27,10 @@ def countdown(n):
     while n:
         n = n - 1
     return "done"
+
+
+def pairs(a, b):
+    return list(zip(a, b, strict=True))
 '''
 TESTS = """import pytest
 
@@ -73,7 +77,8 @@ def test_a_small_project(project):
     assert result.returncode == 0, result.stderr
     log, survivors = result.stdout.split("\nSurvivors:\n")
     lines = [int(line) for line in re.findall(r"init:(\d+)$", log, re.MULTILINE)]
-    assert set(lines) == {4, 8, 10, 15, 16}  # no docstring, no hint, no message; what is decorated, and a table
+    assert set(lines) == {4, 8, 10, 15, 16, 20}  # no docstring, no hint, no message; what is decorated, and a table
+    assert "strict=False" not in result.stdout  # a guard
     assert "timed out  init:15" in log  # n = n + 1 never ends
     assert "-    if x > 3:\n+    if x >= 4:" not in survivors
     assert "src/unstuck/init.py:8\n-    if x > 3:\n+    if x > 4:" in survivors
