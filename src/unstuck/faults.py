@@ -282,7 +282,7 @@ _LAYERS = {
         "An error, or outputs that hardly depend on the input.",
         "batch normalisation sees too few values of each channel: of one its output is always beta",
         "use larger batches, or layer or group normalisation",
-        "07b_two_networks",
+        "07j_small_batches",
     ),
     "batchnorm_mode": Fault(
         "Training works, evaluation is much worse, or training ignores the batch.",

@@ -18,6 +18,7 @@ PAGES = MappingProxyType(
         "06b_edge": ("6b", "How deep can a well-scaled network be?"),
         "07_batchnorm": ("7", "What exactly does BatchNorm compute?"),
         "07b_two_networks": ("7b", "Why is it fine in training and wrong when evaluated?"),
+        "07j_small_batches": ("7j", "How small may BatchNorm's batches be?"),
         "11_debugging": ("11", "It does not learn: where do I start?"),
         "11b_learning_rate": ("11b", "How do I find the learning rate?"),
         "11c_nan": ("11c", "Where did the NaN begin?"),
