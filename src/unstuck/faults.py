@@ -420,6 +420,20 @@ CLOSER = MappingProxyType(
             cure="make the mapping from names to numbers once, from the training data, and use it for the "
             "validation too",
         ),
+        "validation_differs": _told(
+            "labels_shuffled",
+            symptom="The training goes well, and in validation the network guesses.",
+            cause="the labels of the validation data do not follow from its inputs as those of the training data do",
+            cure="look at how the validation data were made: whether inputs and labels are still pairs, and what was "
+            "done to them",
+        ),
+        "missing_coded": _told(
+            "inputs_not_scaled",
+            symptom="Hardly anything is learned from inputs that look scaled.",
+            cause="a number that stands for what is missing lies far from all others, and sets the scale",
+            cure="replace it by the mean of the others before anything is scaled, and add a column that says where "
+            "it was missing",
+        ),
         "labels_elsewhere": _told(
             "labels_wrong_shape",
             symptom="The loss falls to that of guessing and stays there.",
@@ -447,10 +461,34 @@ CLOSER = MappingProxyType(
             "loss_unfit",
             cure="several labels may hold for one example: apply a sigmoid to each output, as BCEWithLogitsLoss does",
         ),
+        "outputs_too_near": _told(
+            "squashed_output",
+            cause="the outputs lie so near to each other, whatever the weights, that no softmax of them is sure",
+            cure="divide similarities by a temperature (cosines / 0.07) instead of multiplying with it",
+        ),
+        "outputs_on_one_side": _told(
+            "squashed_output",
+            cause="the outputs lie on one side, whatever the weights, so that one of the two classes is never named",
+            cure="let them go to both sides: sigmoid(b - distance) with a bias b that is learned, or exp(-distance)",
+        ),
+        "rates_for_logarithms": _told(
+            "loss_unfit",
+            symptom="The loss falls, and small counts are foretold too high.",
+            cause="the loss takes the outputs for logarithms of rates, and the last layer makes them positive",
+            cure="leave out what stands behind the last layer, or tell the loss that its outputs are rates "
+            "(log_input=False)",
+        ),
         "loss_turned_round": _told(
             "loss_unfit",
             cause="the loss falls as the outputs go away from the targets",
             cure="look for a turned sign, or min for max, in it",
+        ),
+        "labels_not_used": _told(
+            "loss_unfit",
+            symptom="The loss falls to nearly nothing, and the accuracy is that of guessing.",
+            cause="the training step does not use the labels that it is handed",
+            cure="look for a name that is given anew between the batch and the loss (_, labels = outputs.max(1)); "
+            "the loss needs the labels of the batch",
         ),
         "loss_refuses": _told(
             "labels_wrong_shape",
@@ -478,6 +516,13 @@ CLOSER = MappingProxyType(
             "inputs_constant",
             symptom="The loss falls, and on other examples the network is poor.",
             cause="the training step does not use the batch that it is handed",
+            cure="take the batch of the loop (for x, y in loader); next(iter(loader)) begins the loader anew in "
+            "each step",
+        ),
+        "batches_alike": _told(
+            "inputs_constant",
+            symptom="The loss falls, and on other examples the network is poor.",
+            cause="every batch holds the same examples",
             cure="take the batch of the loop (for x, y in loader); next(iter(loader)) begins the loader anew in "
             "each step",
         ),
@@ -519,6 +564,19 @@ CLOSER = MappingProxyType(
             cause="a scheduler begins with a learning rate of 0",
             cure="let it begin above 0, as with (epoch + 1) / epochs",
         ),
+        "warm_up_long": _told(
+            "lr_small",
+            cause="a scheduler raises the learning rate so slowly that hardly anything of the training is left",
+            cure="shorten the warm-up to some hundred steps, or to a few per cent of all steps",
+        ),
+        "steps_undone": _told(
+            "no_step",
+            symptom="The loss falls, but hardly.",
+            cause="what the optimiser does is undone: behind it the step writes the parameters back nearly to where "
+            "they were",
+            cure="look at what writes parameters behind optimizer.step(): averages of them belong into a model of "
+            "their own, for evaluation only",
+        ),
         "other_model": _told(
             "no_step",
             cause="the loss is not computed with this model: the step calls another one than the optimiser trains",
@@ -553,6 +611,18 @@ CLOSER = MappingProxyType(
             "parameters_detached",
             symptom=_ERROR,
             cause="backward() is called on a loss whose graph is cut",
+        ),
+        "eps_is_zero": _told(
+            "adam_eps",
+            symptom="The loss is NaN after one step in half precision.",
+            cause="Adam's eps is 0 in the number format of the weights, so that a gradient of 0 is divided by 0",
+            cure="keep the weights in float32 (torch.autocast computes in half precision), or choose an eps that "
+            "this format can hold (1e-4 in float16)",
+        ),
+        "never_finite": _told(
+            "diverges",
+            cause="a step leaves a loss or weights that are not finite, of numbers that all were",
+            cure="run find_nan with the weights before that step; look at what the step and its optimiser divide by",
         ),
         "last_batch_of_one": _told(
             "batchnorm_single",

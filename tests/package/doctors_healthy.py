@@ -102,6 +102,78 @@ def adapted():
     return program(model, data, optimizer=lambda _: torch.optim.Adam(trained, 1e-2))
 
 
+def adapted_to_other_names():
+    """The same, of which the trained network is sure, and which are called otherwise now: the first loss is high."""
+    made = adapted()
+    names = torch.tensor([3, 4, 5, 6, 7, 8, 9, 0, 1, 2])
+    return made | {"batch": [(x.roll(-1, -1), names[y]) for x, y in made["batch"]], "validation": None}
+
+
+class Graph(nn.Module):
+    """All nodes of one graph at once, with who is whose neighbour."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(12, 24), nn.Linear(24, 3)
+
+    def forward(self, x, near):
+        return self.b(near @ F.relu(self.a(near @ x)))
+
+
+def one_graph():
+    draw = torch.Generator().manual_seed(0)
+    y = torch.randint(3, (120,), generator=draw)
+    alike = torch.where(y[:, None] == y, 0.15, 0.02)
+    near = (torch.rand(alike.shape, generator=draw) < alike).float().maximum(torch.eye(120))
+    x = torch.randn(120, 12, generator=draw) + 0.7 * F.one_hot(y, 12)
+    made = program(Graph(), {"batch": ((x, near / near.sum(1, keepdim=True)), y), "validation": None}, lr=1e-2)
+    return made | {"train_step": None}
+
+
+def unsupervised():
+    """An autoencoder whose step has no use for the labels that the loader hands it."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(196, 32), nn.ReLU(), nn.Linear(32, 196))
+
+    def train_step(model, optimizer, batch):
+        x, _ = batch
+        loss = F.mse_loss(model(x), x.flatten(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return program(model, images(), None, train_step=train_step)
+
+
+def by_turns():
+    """Each label is another one than that before: moved by one place, and turned round, they are the same again."""
+    ((x, y),) = points(float_labels=True)["batch"]
+    order = torch.stack([torch.nonzero(y[:, 0] == label).flatten()[:140] for label in (0, 1)]).T.flatten()
+    return {"batch": [(x[order], y[order])], "validation": None}
+
+
+def second_order():
+    """LBFGS, and no step of one's own."""
+    data = {"batch": line()["batch"], "validation": None}
+    return program(nn.Linear(5, 1), data, nn.MSELoss(), torch.optim.LBFGS) | {"train_step": None}
+
+
+def own_penalty(output, x):
+    """A reconstruction from a code with noise, whose size costs something: the loss cannot come near 0."""
+    made, code = output
+    return F.mse_loss(made, x.flatten(1)) + 0.02 * code.square().sum(1).mean()
+
+
+class Coded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Sequential(nn.Flatten(), nn.Linear(196, 32)), nn.Linear(32, 196)
+
+    def forward(self, x):
+        code = self.inner(x)
+        return self.outer(code + torch.randn_like(code)), code
+
+
 class Named(Net):
     """A dict as output, of which the loss takes one entry."""
 
@@ -429,6 +501,12 @@ HEALTHY = {
     "fine-tuned": fine_tuned,
     "zero branches below a zero output": lambda: program(Shy(), images()),
     "low rank beside frozen layers": adapted,
+    "low rank, other names": adapted_to_other_names,
+    "one graph": one_graph,
+    "unsupervised": unsupervised,
+    "second order": second_order,
+    "labels by turns": lambda: program(Net(d=2, k=1), by_turns(), F.binary_cross_entropy_with_logits, lr=1e-2),
+    "penalty on a code": lambda: program(Coded(), itself(images()), own_penalty),
     "dict": lambda: program(Named(), images(), lambda o, y: F.cross_entropy(o["logits"], y)),
     "two inputs": two_inputs,
     "bytes, normalised": bytes_with_norm,

@@ -1,6 +1,7 @@
 """Pairs of a sick program and its cure, as keyword arguments of `diagnose`: `PAIRS[name] = (fault, build(sick,
 seed))`."""
 
+import copy
 import math
 from functools import cache
 
@@ -144,6 +145,14 @@ def validation_as_measured(sick):
 
 
 @pair("inputs_not_scaled")
+def missing_values_left_in(sick):
+    draw = torch.Generator().manual_seed(1)
+    x, y = line()["batch"][0]
+    x = x.masked_fill(torch.rand(x.shape, generator=draw) < 0.2, -999.0 if sick else 0.0)
+    return program(Net(d=5, k=1), {"batch": [((x - x.mean(0)) / x.std(0), y)], "validation": None}, F.mse_loss)
+
+
+@pair("inputs_not_scaled")
 def divided_twice(sick):
     data = inputs(images(raw=True), lambda x: x / (255 if sick else 1))
     return program(Net(), data, optimizer=lambda p: torch.optim.SGD(p, 0.1))
@@ -243,6 +252,22 @@ def the_first_batch_in_each_step(sick):
     return program(Net(), data, train_step=train_step)
 
 
+@pair("loss_unfit")
+def labels_overwritten_by_guesses(sick):
+    def train_step(model, optimizer, batch):
+        x, labels = batch
+        out = model(x)
+        if sick:
+            _, labels = out.max(1)
+        loss = F.cross_entropy(out, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return program(Net(), images(), None, train_step=train_step)
+
+
 @pair("labels_shuffled")
 def sorted_files(sick):
     data = images(n=300, batch=300)
@@ -257,6 +282,37 @@ def rows_out_of_step(sick):
     x, y = data["batch"][0]
     data["batch"] = [(x, y.roll(1, 0) if sick else y)]
     return program(Net(d=5, k=1), data, F.mse_loss)
+
+
+@pair("inputs_constant")
+def the_loader_begun_anew_for_each_batch(sick):
+    data = images()
+    again = [(x.clone(), y.clone()) for x, y in data["batch"][:1] * 4]
+    return program(Net(), data | {"batch": again if sick else data["batch"]})
+
+
+@pair("loss_unfit")
+def rates_taken_for_logarithms(sick):
+    draw = torch.Generator().manual_seed(0)
+    x, y = line()["batch"][0]
+    data = {"batch": [(x, torch.poisson((0.7 * y + 0.7).exp(), generator=draw))], "validation": None}
+    model = nn.Sequential(nn.Linear(5, 32), nn.Tanh(), nn.Linear(32, 1), nn.Softplus())
+    return program(model, data, nn.PoissonNLLLoss(log_input=sick), lr=1e-2)
+
+
+@pair("labels_shuffled")
+def some_classes_exchanged_in_the_validation(sick):
+    data = images(n=300)
+    x, y = data["validation"]
+    names = torch.tensor([0, 2, 1, 4, 3, 6, 5, 8, 7, 9])
+    return program(Net(), data | {"validation": (x, names[y] if sick else y)})
+
+
+@pair("labels_shuffled")
+def validation_out_of_step(sick):
+    data = images(n=300)
+    x, y = data["validation"]
+    return program(Net(), data | {"validation": (x.roll(1, 0) if sick else x, y)})
 
 
 @pair("labels_imbalanced")
@@ -392,6 +448,46 @@ def relu_behind_a_regression(sick):
     return program(model, line(), nn.MSELoss())
 
 
+class Pairs(nn.Module):
+    """Two views of each example, one embedding for both."""
+
+    def __init__(self, compare):
+        super().__init__()
+        self.embedding, self.compare = nn.Sequential(nn.Flatten(), nn.Linear(196, 64), nn.ReLU()), compare
+        self.head = nn.Linear(64, 16)
+
+    def forward(self, a, b):
+        return self.compare(*(self.head(self.embedding(x)) for x in (a, b)))
+
+
+@pair("squashed_output")
+def cosines_times_the_temperature(sick):
+    def cosines(a, b):
+        similar = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
+        return similar * 0.1 if sick else similar / 0.1
+
+    def views(x):
+        return x + 0.1 * torch.randn_like(x), x + 0.1 * torch.randn_like(x)
+
+    data = {"batch": [(views(x), torch.arange(len(x))) for x, _ in images()["batch"]], "validation": None}
+    return program(Pairs(cosines), data) | {"train_step": None}
+
+
+@pair("squashed_output")
+def sigmoid_of_a_distance(sick):
+    def alike(a, b):
+        distance = (a - b).square().mean(1)
+        return torch.sigmoid(distance) if sick else torch.exp(-distance)
+
+    def couples(x, y):
+        order = torch.argsort(y, stable=True)[: 2 * (len(y) // 2)].view(-1, 2)
+        first, second = torch.cat([order[:, 0], order[:, 0]]), torch.cat([order[:, 1], order[:, 1].roll(7)])
+        return (x[first], x[second]), (y[first] == y[second]).float()
+
+    data = {"batch": [couples(x, y) for x, y in images()["batch"]], "validation": None}
+    return program(Pairs(alike), data, nn.BCELoss()) | {"train_step": None}
+
+
 @pair("squashed_output")
 def tanh_behind_a_regression(sick):
     return program(Net(torch.tanh if sick else None, d=5, k=1), line(), nn.MSELoss())
@@ -515,6 +611,22 @@ def no_causal_mask(sick):
 
 
 @pair("targets_not_scaled")
+def one_of_two_tasks_in_its_own_units(sick):
+    class Both(Net):
+        def __init__(self):
+            super().__init__()
+            self.ink = nn.Linear(64, 1)
+
+        def forward(self, x):
+            a = F.relu(self.fc2(F.relu(self.fc1(x.flatten(1)))))
+            return self.fc3(a), self.ink(a)
+
+    ink = lambda x: x.flatten(1).mean(1, keepdim=True) * 5 * (2000 if sick else 1)  # noqa: E731
+    data = {"batch": [(x, (y, ink(x))) for x, y in images()["batch"]], "validation": None}
+    return program(Both(), data, lambda o, y: F.cross_entropy(o[0], y[0]) + F.mse_loss(o[1], y[1]))
+
+
+@pair("targets_not_scaled")
 def a_number_for_what_is_missing(sick):
     data = line()
     (x, y), held = data["batch"][0], data["validation"]
@@ -619,6 +731,47 @@ def padding_mask_turned_round(sick):
     return program(Reading(), {"batch": [(x, y)], "validation": None}, lr=1e-2)
 
 
+def begun_alike():
+    """Texts that all begin with one token, and end in padding: are most of their words late ones?"""
+    x, _ = tokens()["batch"][0]
+    x = (2 + x % 18).masked_fill(torch.arange(12) >= 6 + torch.arange(150)[:, None] % 5, 0)
+    y = (2 * (x > 10).sum(1) > (x > 0).sum(1)).long()
+    x[:, 0] = 1
+    return {"batch": [(x, y)], "validation": None}
+
+
+@pair("inputs_collapse")
+def mask_turned_round_and_read_at_the_first_token(sick):
+    class Reading(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(20, 16, padding_idx=0)
+            self.attention, self.head = nn.MultiheadAttention(16, 2, batch_first=True), nn.Linear(16, 2)
+
+        def forward(self, x):
+            a = self.embedding(x)
+            a = a + self.attention(a, a, a, key_padding_mask=(x != 0) if sick else (x == 0))[0]
+            return self.head(a[:, 0])
+
+    return program(Reading(), begun_alike(), lr=1e-2)
+
+
+@pair("inputs_collapse")
+def own_attention_to_the_padding(sick):
+    class Reading(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.score, self.head = nn.Embedding(20, 16, 0), nn.Linear(16, 1), nn.Linear(16, 2)
+
+        def forward(self, x):
+            a = self.embedding(x)
+            hidden = (x != 0) if sick else (x == 0)
+            share = self.score(a)[..., 0].masked_fill(hidden, -1e9).softmax(1)
+            return self.head(a[:, 0] + (share[..., None] * a).sum(1))
+
+    return program(Reading(), begun_alike(), lr=3e-2)
+
+
 @pair("units_dead_at_start")
 def negative_biases(sick):
     model = initialise(mlp((196, 64, 64, 10)), "he", bias=0.0)
@@ -628,6 +781,42 @@ def negative_biases(sick):
 
 
 # --- optimisation ---
+
+
+@pair("no_step")
+def averages_loaded_into_the_trained_model(sick):
+    model = Net()
+    mean = copy.deepcopy(model)
+
+    def train_step(model, optimizer, batch):
+        x, y = batch
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            for p, average in zip(model.parameters(), mean.parameters(), strict=True):
+                average.lerp_(p, 0.002)
+        if sick:
+            model.load_state_dict(mean.state_dict())
+        return loss
+
+    return program(model, images(), optimizer=lambda p: torch.optim.SGD(p, 0.1), train_step=train_step)
+
+
+@pair("lr_small")
+def a_warm_up_for_a_far_longer_run(sick):
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    plan = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1.0, (i + 1) / (50_000 if sick else 10)))
+    plain = step_of(F.cross_entropy)
+
+    def train_step(model, optimizer, batch):
+        loss = plain(model, optimizer, batch)
+        plan.step()
+        return loss
+
+    return {"model": model, "optimizer": optimizer, "train_step": train_step, **images()}
 
 
 @pair("lr_small")
@@ -1017,6 +1206,24 @@ def two_units(sick):
 
 
 # --- numbers ---
+
+
+@pair("adam_eps")
+def an_eps_that_float16_cannot_hold(sick):
+    data = {"batch": [(x.half(), y) for x, y in images()["batch"]], "validation": None}
+    optimizer = lambda p: torch.optim.Adam(p, 1e-3, eps=1e-8 if sick else 1e-4)  # noqa: E731
+    return program(Net().half(), data, optimizer=optimizer)
+
+
+@pair("diverges")
+def gradients_of_absent_words_divided_by_their_size(sick):
+    def divide(optimizer):
+        g = optimizer.param_groups[0]["params"][0].grad
+        g.div_(g.norm(dim=1, keepdim=True) + (0 if sick else 1e-9))
+
+    model = nn.Sequential(nn.Embedding(25, 16), nn.Flatten(), nn.Linear(192, 2))
+    step = step_of(F.cross_entropy, after=divide)
+    return program(model, tokens(), optimizer=lambda p: torch.optim.SGD(p, 0.1), train_step=step)
 
 
 @pair("nan_in_loss")

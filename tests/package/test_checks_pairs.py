@@ -8,6 +8,12 @@ from unstuck.checks import FAULTS, diagnose
 QUICK = (
     *("softmax_in_forward", "flat_labels", "counted_from_one", "logarithm_of_zero", "root_of_zero"),
     *("a_broken_checkpoint", "through_numpy", "all_frozen", "years", "prices"),
+    *("an_eps_that_float16_cannot_hold", "labels_overwritten_by_guesses", "own_attention_to_the_padding"),
+    *("missing_values_left_in", "some_classes_exchanged_in_the_validation", "validation_out_of_step"),
+    *("averages_loaded_into_the_trained_model", "a_warm_up_for_a_far_longer_run"),
+    *("one_of_two_tasks_in_its_own_units", "cosines_times_the_temperature", "sigmoid_of_a_distance"),
+    *("the_loader_begun_anew_for_each_batch", "rates_taken_for_logarithms"),
+    *("gradients_of_absent_words_divided_by_their_size", "mask_turned_round_and_read_at_the_first_token"),
 )
 """Pairs that take little time, tried with more seeds."""
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from unstuck.checks import FAULTS, diagnose
+from unstuck.checks.training import Trial
 from unstuck.models import mlp
 
 SAID = {
@@ -34,6 +35,19 @@ SAID = {
     "a_loss_for_each_example": "loss.mean()",
     "changed_in_place": "x = x + y",
     "a_last_batch_of_one": "drop_last=True",
+    "missing_values_left_in": "stands for what is missing",
+    "some_classes_exchanged_in_the_validation": "the classes are numbered differently",
+    "validation_out_of_step": "how the validation data were made",
+    "averages_loaded_into_the_trained_model": "writes the parameters back",
+    "a_warm_up_for_a_far_longer_run": "shorten the warm-up",
+    "cosines_times_the_temperature": "by a temperature",
+    "sigmoid_of_a_distance": "one of the two classes is never named",
+    "the_loader_begun_anew_for_each_batch": "every batch holds the same examples",
+    "rates_taken_for_logarithms": "log_input=False",
+    "an_eps_that_float16_cannot_hold": "in the number format of the weights",
+    "gradients_of_absent_words_divided_by_their_size": "what the step and its optimiser divide by",
+    "labels_overwritten_by_guesses": "does not use the labels",
+    "mask_turned_round_and_read_at_the_first_token": "turn the mask round",
 }
 
 
@@ -171,3 +185,61 @@ def test_overfitting_does_not_depend_on_where_the_loss_has_its_zero(offset):
         validation=(held, held_y),
     )
     assert "overfitting" in {f.fault for f in report.of("failure")}, report
+
+
+# --- what is handed over in another form, and what several outputs allow to say ---
+
+
+def test_a_batch_of_another_form_is_told_what_would_make_it_one():
+    x, y = torch.randn(20, 5), torch.randn(20, 1)
+    for batch, cure in (
+        ([[x, x, y]], "make one tuple"),
+        ((x, x, y), "make one tuple"),
+        ((x.numpy(), y.numpy()), "torch.from_numpy"),
+        ([(x, y.numpy())], "torch.from_numpy"),
+    ):
+        with pytest.raises(TypeError, match=cure):
+            diagnose(nn.Linear(5, 1), batch)
+    with pytest.raises(ValueError, match=r"the inputs are float64, the weights float32: hand over x\.float\(\)"):
+        diagnose(nn.Linear(5, 1), (x.double(), y))
+    with pytest.raises(ValueError, match=r"hand over x\.to\(torch\.float16\)"):
+        diagnose(nn.Linear(5, 1).half(), (x, y))
+
+
+def unjudged(report):
+    return {finding.fault: finding.evidence for finding in report.of("inconclusive")}
+
+
+def test_a_loss_of_several_outputs_is_not_asked_for_again():
+    made = doctors_pairs.build("one_of_two_tasks_in_its_own_units", False, 0)
+    assert "several labels" in unjudged(diagnose(**made))["loss_unfit"]
+
+
+def test_a_squared_error_is_known_however_large_the_targets():
+    draw = torch.Generator().manual_seed(0)
+    batch = torch.randn(60, 3, generator=draw), 5000 + 700 * torch.randn(60, 1, generator=draw)
+    report = diagnose(nn.Linear(3, 1), batch, loss_fn=nn.MSELoss())
+    assert "loss_unfit" not in unjudged(report) and report.findings[0].fault == "targets_not_scaled"
+
+
+def test_dropout_in_the_forward_of_the_model_itself_is_in_no_module():
+    class Dropping(doctors_pairs.Net):
+        def forward(self, x):
+            return super().forward(nn.functional.dropout(x, 0.5))
+
+    found = first(doctors_pairs.program(Dropping(), doctors_pairs.images()))
+    assert (found.fault, found.layer) == ("dropout_mode", "") and "the model itself" in found.evidence
+
+
+def test_features_that_are_not_scaled_are_named():
+    made = doctors_pairs.build("one_column_in_euros", True, 0)
+    assert first(made).evidence.startswith("feature 1 has a standard deviation of ")
+
+
+def test_a_loss_that_does_not_fall_is_said_to_rise_where_it_does():
+    trial = Trial([1.1, 1.2], 1.1, 1.2, nn.Linear(1, 1), torch.optim.SGD([torch.zeros(1)]))
+    assert trial.course() == "the trial's loss rose: from 1.10 to 1.20 in 2 steps"
+    trial.before, trial.chance = 3.0, 1.0
+    assert "came down to that of chance (1)" in trial.course()
+    trial.chance = 4.0
+    assert "hardly fell, either: from 3 to" in trial.course()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,14 +24,24 @@ def batches_of(name: str, given: Any) -> list[Batch]:
     if is_pair(given):
         return [tuple(given)]
     if isinstance(given, Tensor | str | bytes | Mapping | nn.Module) or not isinstance(given, Iterable):
-        raise TypeError(f"{name}: expected {expected}, got {short(given)}")
+        raise TypeError(f"{name}: expected {expected}, got {short(given)}{_hint(given)}")
     found = list(islice(given, MOST_BATCHES))
     if not found:
         raise ValueError(f"{name}: expected {expected}, got nothing")
     for pair in found:
         if not is_pair(pair):
-            raise TypeError(f"{name}: expected {expected}, got {short(pair)} among them")
+            hint = _hint(pair) or _hint(found)
+            raise TypeError(f"{name}: expected {expected}, got {short(pair)} among them{hint}")
     return [tuple(pair) for pair in found]
+
+
+def _hint(given: Any) -> str:
+    """What would make a batch of it, where that can be told."""
+    held = given if isinstance(given, tuple | list) else [given]
+    if any(isinstance(each, np.ndarray) for each in held):
+        return "; torch.from_numpy makes a tensor of a NumPy array"
+    several = len(held) > 2 and all(isinstance(each, Tensor) for each in held)
+    return "; of several inputs make one tuple, as in ((a, b), y)" if several else ""
 
 
 def is_pair(value: Any) -> bool:
@@ -66,6 +77,17 @@ def part_of(batch: Batch, which: slice) -> Batch:
     if len({len(t) for t in parts.tensors(batch) if t.ndim}) != 1:
         return batch
     return mapped(lambda t: t[which] if t.ndim else t, batch)
+
+
+def related(batch: Batch) -> bool:
+    """Whether one of several inputs has a row and a column for each example, and says who is whose neighbour."""
+    tensors = list(parts.tensors(batch[0]))
+    return len(tensors) > 1 and any(t.ndim == 2 and t.shape[0] == t.shape[1] == len(tensors[0]) for t in tensors)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two structures hold equal tensors."""
+    return all(torch.equal(p, q) for p, q in zip(parts.tensors(a), parts.tensors(b), strict=False))
 
 
 def examples(batch: Batch) -> int:

@@ -14,6 +14,7 @@ from torch.autograd.graph import Node
 from unstuck import graph
 from unstuck.checks.batches import mapped
 from unstuck.checks.program import Program
+from unstuck.checks.report import Finding, found, missing
 from unstuck.checks.task import Task
 
 Kind = Literal["softmax", "sigmoid", "probabilities", "log-probabilities", "distance", "unknown"]
@@ -84,8 +85,10 @@ class Loss:
             as_numbers = self.task.kind == "binary"
             right = self.y.to(r.dtype).reshape(r.shape) if as_numbers else self.task.right(self.y, 1.0)
             # a best loss of NaN is below nothing
-            if right is not None and abs(self.at(right)) < 1e-6 * abs(here) and self.at(right + 1) > 1e-3 * abs(here):
-                return "distance"
+            if right is not None and abs(self.at(right)) < 1e-6 * abs(here):
+                off = max(1.0, float((right - r).abs().mean()))  # as far as these outputs are
+                if self.at(right + off) > 1e-3 * abs(here):
+                    return "distance"
             if several and self.bounded is not None:
                 return "softmax"
         inside = self.at(self.squashed)
@@ -181,6 +184,14 @@ def loss_of(program: Program) -> Loss | None:
     return None if program.train_step is None else step_loss(program)
 
 
+def unjudged(program: Program, slug: str) -> Finding:
+    """A finding that could not be judged because there is no loss of one output and one label to be looked at."""
+    if program.given_loss is None:
+        return missing(slug, "loss_fn")
+    what = "outputs" if isinstance(program.y, Tensor) else "labels"
+    return found(slug, "inconclusive", f"the loss takes several {what}: only one output and its label can be judged")
+
+
 def _has_tensor(task: Task) -> bool:
     return isinstance(task.output, Tensor) or bool(task.place)
 
@@ -244,15 +255,23 @@ def _sums_to_one(out: Tensor, task: Task) -> bool:
 
 
 @torch.no_grad()
-def _by_range(program: Program) -> Ending:
+def reached(program: Program) -> list[Tensor]:
+    """Outputs of copies with other weights, of the size that they have, three times and ten times as large."""
     task, outputs = program.task, []
     for number, scale in enumerate((1.0, 3.0, -3.0, 10.0)):
         model = program.bare()
         program.seeded(number)
         for p in model.parameters():
-            if p.is_floating_point():
-                p.mul_(scale).add_(0.3 * abs(scale) * p.std(correction=0).nan_to_num(0) * torch.randn_like(p))
+            if p.is_floating_point():  # those of zeros are to be others, too
+                least = 0.1 / math.sqrt(p[0].numel() if p.ndim > 1 else 1)
+                noise = abs(scale) * torch.maximum(0.3 * p.std(correction=0).nan_to_num(0), p.new_tensor(least))
+                p.mul_(scale).add_(noise * torch.randn_like(p))
         outputs.append(task.pick(program.output(model, program.x)).float())
+    return outputs
+
+
+def _by_range(program: Program) -> Ending:
+    task, outputs = program.task, reached(program)
     joined = torch.cat([out.flatten() for out in outputs])
     if not torch.isfinite(joined).all() or joined.max() == joined.min():
         return "free"
@@ -261,7 +280,7 @@ def _by_range(program: Program) -> Ending:
     if task.classes > 1 and all(_sums_to_one(out.exp(), task) for out in outputs):
         return "log_softmax"
     low, high = float(joined.min()), float(joined.max())
-    if low >= 0 and high <= 1:
+    if low >= 0 and high <= 1 and low < 0.5 < high:  # less is some other number that is small
         return "sigmoid"
     if low >= -1 and high <= 1 and low < -0.5 and high > 0.5:
         return "tanh"

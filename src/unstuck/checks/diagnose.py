@@ -32,7 +32,6 @@ from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.from_record import read
 from unstuck.checks.program import Program, examined
 from unstuck.checks.report import Finding, Report, found
-from unstuck.claims import number
 from unstuck.record import Record
 
 
@@ -273,7 +272,6 @@ class Examination:
         self.attempt(learning.judge_overfit, program, loss, self.seen, steps)
         self.attempt(capacity.capacity, program, self.seen, own)
         if self.untrained and own.gone() < 0.1 * training.LEARNED and not self.raised():
-            fall = f"from {number(own.start)} to {number(own.end)} in {len(own.losses)} steps"
-            self.notes.append(f"Nothing was found, but the trial's loss hardly fell, either: {fall}.")
+            self.notes.append(f"Nothing was found, but {own.course()}.")
             if layers.blind_to_order(program):
                 self.notes.append("The outputs are the same for tokens in reverse order: does the task depend on it?")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unstuck import parts
-from unstuck.checks.batches import cloned
+from unstuck.checks.batches import cloned, related
 from unstuck.checks.first_pass import FirstPass, look
 from unstuck.checks.program import DROPOUTS, Program, copied, finite, without_dropout
 from unstuck.checks.report import Finding, found, judged
@@ -45,7 +45,7 @@ def _dropout(program: Program, seen: FirstPass, still: FirstPass) -> list[Findin
         return [found(slug, "ok", "there is no dropout") for slug in ("dropout_mode", "dropout_strong")]
     where = ", ".join(dict.fromkeys(path or "the model itself" for path, _ in still.dropped))
     text = f"in evaluation mode {where} still drops at random" if where else "dropout is off in evaluation mode"
-    mode = judged("dropout_mode", bool(where), text, where)
+    mode = judged("dropout_mode", bool(where), text, ", ".join(filter(None, dict(still.dropped))))
     known = [each for each in seen.dropped if not math.isnan(each[1])]
     path, p = max(known, key=lambda each: each[1]) if known else ("", 0.0)
     last = _last_module(program)
@@ -182,6 +182,9 @@ def _mixed(program: Program, still: FirstPass) -> list[Finding]:
     n = len(tensors[0]) if tensors else 0
     if n < 2 or any(len(t) != n for t in tensors) or out.ndim < 1 or len(out) != n:
         return [found(slug, "inconclusive", "inputs and outputs have no batch axis in common")]
+    if related(program.sample):
+        text = f"an input of shape ({n}, {n}) relates the examples to each other: outputs then depend on others, too"
+        return [found(slug, "inconclusive", text)]
     if still.dropped or any(batch for _, batch in still.norms):
         return []
 

@@ -7,11 +7,12 @@ import math
 import torch
 from torch import nn
 
-from unstuck.checks.batches import Batch, part_of
-from unstuck.checks.behaviour import Loss, loss_of
+from unstuck.checks.batches import Batch, cloned, part_of, related
+from unstuck.checks.behaviour import Loss, loss_of, unjudged
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program, without_dropout
 from unstuck.checks.report import Finding, found, judged, missing
+from unstuck.checks.task import replaced, tensors_in
 from unstuck.checks.training import Trial, within
 from unstuck.claims import number
 
@@ -67,8 +68,10 @@ def judge_overfit(program: Program, loss: Loss | None, seen: FirstPass, steps: i
     slug = "cannot_overfit"
     if any(p.dtype in (torch.float16, torch.bfloat16) for p in program.model.parameters()):
         return [found(slug, "inconclusive", "Adam needs more than half precision")]
+    if related(program.batches[0]):
+        return [found(slug, "inconclusive", "an input relates the examples of a batch to each other")]
     if program.task.kind == "unknown" and loss is None:
-        return [missing(slug, "loss_fn")]
+        return [unjudged(program, slug)]
     chance, least = _ends(program.at(part_of(program.batches[0], slice(TINY))))
     if not math.isfinite(chance) or chance <= least:
         return [found(slug, "inconclusive", "the loss of knowing nothing is not known")]
@@ -78,7 +81,24 @@ def judge_overfit(program: Program, loss: Loss | None, seen: FirstPass, steps: i
         return [found(slug, "inconclusive", f"a step is so expensive that only {made} were made at each rate")]
     text = f"{TINY} examples: loss {number(lowest)} after {taken} steps of Adam at {lr:g}, {number(chance)} is"
     text += f" that of chance{f', {number(least)} the least' if least else ''}; at most half of it may be left"
-    return [judged(slug, lowest > least + LEFT * (chance - least), text)]
+    bad = lowest > least + LEFT * (chance - least)
+    if bad and _has_a_floor(program):
+        return [found(slug, "inconclusive", f"{text}, if no other output had a part in the loss, as one here has")]
+    return [judged(slug, bad, text)]
+
+
+def _has_a_floor(program: Program) -> bool:
+    """Whether the loss depends on more than the output that is compared with the labels, as with a penalty on a code:
+    then its least value is not known."""
+    output, y, others = program.task.output, program.y, program.task.output
+    for place, tensor in tensors_in(output):
+        if place != program.task.place:
+            others = replaced(others, place, 1.5 * tensor + 0.1)
+    if program.given_loss is None or others is output:
+        return False
+    with torch.no_grad():
+        here, there = (float(program.loss(cloned(out), y).float().mean()) for out in (output, others))
+    return here != there
 
 
 def _ends(program: Program) -> tuple[float, float]:

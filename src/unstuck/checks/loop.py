@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
-from unstuck import parts
+from unstuck.checks.batches import Batch, same
+from unstuck.checks.behaviour import step_loss
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.operations import Call, Operations
 from unstuck.checks.program import Program
@@ -108,7 +109,7 @@ def judge(program: Program, first: FirstPass) -> list[Finding]:
         return [*(found(slug, "inconclusive", text) for slug in slugs), *raises(program)]
     underflow = _underflow(program, still, first)
     return [
-        *_unread(program),
+        *(_unread(program) or _labels_unread(program)),
         _zeroed(still[0]),
         *underflow,
         *_moves(program, moving, first, lost=bool(underflow)),
@@ -161,21 +162,44 @@ def _run(program: Program, scale: float) -> tuple[Seen, nn.Module, bool]:
 
 def _unread(program: Program) -> list[Finding]:
     """Whether the step does the same whichever batch it is handed."""
-    other = next((batch for batch in program.batches if not _equal(batch[0], program.x)), None)
-    made = []
-    for batch in (program.batches[0], other) if other is not None else ():
-        model, optimizer = program.fresh()
-        program.seeded()
-        loss = program.step(model, optimizer, batch)
-        made.append([torch.tensor(loss), *model.parameters()])
-    if not made or not _equal(*made) or _equal(made[0][1:], list(program.model.parameters())):
+    other = next((batch for batch in program.batches if not same(batch[0], program.x)), None)
+    if other is None or not _same_step(program, other):
         return []
-    text = f"on two batches that differ the loss is the same, {number(loss)}, and so is every weight after the step"
+    text = "on two batches that differ the loss is the same, and so is every weight after the step"
     return [found("batch_not_used", "failure", text)]
 
 
-def _equal(a: Any, b: Any) -> bool:
-    return all(torch.equal(p, q) for p, q in zip(parts.tensors(a), parts.tensors(b), strict=False))
+def _same_step(program: Program, other: Batch) -> bool:
+    """Whether a step on another batch has the same loss as on the first, and moves the weights, in the same way."""
+    made = []
+    for batch in (program.batches[0], other):
+        model, optimizer = program.fresh()
+        program.seeded()
+        made.append([torch.tensor(program.step(model, optimizer, batch)), *model.parameters()])
+    return same(*made) and not same(made[0][1:], list(program.model.parameters()))
+
+
+def _labels_unread(program: Program) -> list[Finding]:
+    """Whether the step does the same whatever the labels, although its loss is one for outputs that name classes.
+
+    Where outputs are compared with the inputs, or with each other, nothing needs labels: they may then be all the
+    same, the inputs again, or numbers of the examples.
+    """
+    task, (x, y) = program.task, program.batches[0]
+    if task.kind not in ("classes", "binary") or not isinstance(y, Tensor) or not y.ndim:
+        return []
+    beside = isinstance(x, Tensor) and x.shape == y.shape
+    if beside or not 1 < len(y.unique()) < max(y.numel(), 3):
+        return []
+    if not all(
+        _same_step(program, (x, labels)) for labels in (task.others(y), y.roll(1, 0))
+    ):  # other names, other order
+        return []
+    inner = step_loss(program)
+    if inner is None or inner.kind not in ("softmax", "sigmoid", "probabilities", "log-probabilities"):
+        return []
+    text = "with other labels for the same inputs the loss of the step is the same, and so is every weight after it"
+    return [found("labels_not_used", "failure", text)]
 
 
 def _flat(gradients: dict[int, Tensor], keys: list[int]) -> Tensor:

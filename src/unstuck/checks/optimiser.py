@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import torch
+from torch import Tensor
+
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, judged, missing
 from unstuck.checks.training import LEARNED, Trial, run, scale_free
@@ -28,11 +31,23 @@ def settings(program: Program, own: Trial) -> list[Finding]:
     text = f"{text} (Reddi et al. 2018)" if bad else "momentum and betas are usual"
     result = [judged(slug, bool(bad), text)]
     eps = max((float(g["eps"]) for g in groups if "betas" in g and "eps" in g), default=0.0)
-    if eps:
+    lost = {str(p.dtype).removeprefix("torch.") for g in groups for p in g["params"] if _is_zero(g.get("eps"), p)}
+    if lost and not math.isfinite(own.end):
+        text = (
+            f"eps is {number(float(groups[0]['eps']))}, which is 0 in {', '.join(sorted(lost))}; the trial's numbers"
+        )
+        text += " are not finite after"
+        result.append(found("eps_is_zero", "failure", f"{text} {len(own.losses)} steps at most"))
+    elif eps:
         text = f"eps is {number(eps)}, half of the gradients are below {number(own.gradient)}"
         small = 0 < own.gradient < eps / 10
         result.append(judged("adam_eps", small and own.gone() < LEARNED, text))
     return result
+
+
+def _is_zero(eps: float | None, p: Tensor) -> bool:
+    """Whether an eps that is meant to keep from a division by 0 is 0 among the numbers of a parameter."""
+    return bool(eps) and not float(torch.tensor(float(eps or 0)).to(p.dtype))
 
 
 def clipping(program: Program, own: Trial) -> list[Finding]:

@@ -7,12 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from unstuck.checks.behaviour import FAR, Ending, Loss, step_loss
+from unstuck import parts
+from unstuck.checks.behaviour import FAR, Ending, Loss, reached, step_loss, unjudged
+from unstuck.checks.data import far_off
 from unstuck.checks.first_pass import FirstPass
 from unstuck.checks.program import Program
-from unstuck.checks.report import Finding, found, judged, missing
+from unstuck.checks.report import Finding, found, judged
 from unstuck.checks.start import GAIN_LARGE
-from unstuck.checks.task import IGNORED
+from unstuck.checks.task import IGNORED, replaced, tensors_in
+from unstuck.checks.training import LEARNED
 from unstuck.claims import number
 
 SLUGS = (
@@ -25,9 +28,8 @@ RANGE = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "softmax": (0.0, 1.0), "rel
 BEYOND = 0.05
 """A share of targets outside the outputs' range that is more than noise at its ends."""
 
-APART = 20.0
-"""Distances from the median, in middle ones: of normal numbers none in a million is above 8, of exponential ones none
-in 10,000 above 20."""
+COUNT = 5.0
+"""A count on which a loss is tried."""
 
 TARGETS = 10.0
 """Targets of this root mean square: the error that a start with outputs near 0 makes is 100 times that of scaled
@@ -37,7 +39,7 @@ targets, and so is its gradient's square; descent at a rate for unit scale takes
 def judge(program: Program, loss: Loss | None, end: Ending, seen: FirstPass) -> list[Finding]:
     """Findings on the last layer and the loss; those that hold are "ok" all together."""
     if loss is None:
-        return [missing(slug, "loss_fn") for slug in SLUGS]
+        return [unjudged(program, slug) for slug in SLUGS]
     bad = _bad(program, loss, end, seen)
     if loss.kind == "unknown" and not bad:
         return [found(slug, "inconclusive", "the loss behaves like none of the usual ones") for slug in SLUGS]
@@ -80,15 +82,42 @@ def _bad(program: Program, loss: Loss, end: Ending, seen: FirstPass) -> list[Fin
         text = "the loss is minus the label's output: it expects log-probabilities, whose exponentials sum to 1"
         result.append(found("loss_unfit", "failure", f"{text}, and the outputs end in: {end}"))
     elif kind in ("distance", "unknown") and y.is_floating_point() and task.kind != "classes":
-        result += [*_bounds(program, end, seen), *_away(loss)]
+        result += [*(_bounds(program, end, seen) or _rates(program, loss, end)), *_away(loss)]
     if end == "softmax" and kind != "softmax" and task.shares(y):
         result += _sure(
             loss, y, loss.at(y), loss.at(torch.zeros_like(y).scatter(axis, y.argmax(axis, keepdim=True), 1.0))
         )
+    if not result and end != "linear" and kind in ("softmax", "sigmoid", "probabilities"):
+        result += _out_of_reach(program, loss)
     result += _copied(program, loss)
     if kind == "distance" and task.kind in ("numbers", "classes"):
         result += _class_numbers(program)
     return [*result, *summed]
+
+
+def _out_of_reach(program: Program, loss: Loss) -> list[Finding]:
+    """Outputs that stay, whatever the weights, where the loss of some class can hardly be lower than chance."""
+    outs, out = reached(program), loss.random
+    low, high = min(float(o.min()) for o in outs), max(float(o.max()) for o in outs)
+    sizes = [float(o.abs().max()) for o in (outs[0], outs[-1])]
+    if not math.isfinite(high - low) or low == high or sizes[1] > 2 * sizes[0]:  # grows with the weights
+        return []
+    text = f"outputs lie between {number(low)} and {number(high)}, also with weights ten times as large"
+    several = out.shape[loss.task.axis] if out.ndim > 1 else 1
+    if loss.kind == "softmax" or several > 1:
+        far = 2 * max(-low, high)  # cosines may have any sign, whatever was seen of them
+        least, chance = math.log1p((several - 1) * math.exp(-far)), math.log(max(several, 2))
+        if loss.kind != "softmax" or chance - least >= LEARNED * chance:
+            return []
+        text += f": the least loss of a softmax over {several} of them is {number(least)}, that of chance"
+        return [found("outputs_too_near", "failure", f"{text} {number(chance)}")]
+    for label, end in ((0, low), (1, high)):
+        y, even = torch.full_like(loss.y, label), 0.5 if loss.kind == "probabilities" else 0.0
+        least, chance = (loss.at(torch.full_like(out, value), y) for value in (end, even))
+        if chance > 0 and chance - least < LEARNED * chance:
+            text += f": for label {label} the loss is {number(least)} at least, {number(chance)} if nothing is known"
+            return [found("outputs_on_one_side", "failure", text)]
+    return []
 
 
 def _best(loss: Loss, end: Ending) -> float:
@@ -161,6 +190,28 @@ def _bounds(program: Program, end: Ending, seen: FirstPass) -> list[Finding]:
     return [found(slug, "failure", f"{text}; at most 5 % is noise")]
 
 
+def _rates(program: Program, loss: Loss, end: Ending) -> list[Finding]:
+    """Outputs above 0 that a loss takes for the logarithms of rates: for a count k it is then least at log k."""
+    out, y, known = loss.random, loss.y, loss.y if program.labels is None else program.labels
+    counts = bool((known >= 0).all()) and bool((known == known.round()).all()) and y.numel() == out.numel()
+    none = float((known == 0).double().mean())
+    if loss.kind != "unknown" or end == "linear" or not counts or none <= BEYOND:
+        return []
+    best = math.log(COUNT)
+    tried = (best, best - 0.1, best + 0.1, COUNT)
+    at, *others = (loss.at(torch.full_like(out, c), torch.full_like(y, COUNT)) for c in tried)
+    low = min(float(o.min()) for o in reached(program))
+    if not (math.isfinite(at) and all(at < other for other in others) and low >= 0):
+        return []
+    text = (
+        f"the loss of a count of {COUNT:g} is least at an output of {number(best)}, its logarithm; outputs are never"
+    )
+    text += (
+        f" below 0 (of other weights, too), so that all rates are above 1, and {100 * none:.0f} % of the counts are 0"
+    )
+    return [found("rates_for_logarithms", "failure", text)]
+
+
 def _no_shares(program: Program, loss: Loss) -> list[Finding]:
     """Targets of a cross-entropy that are no shares of a whole, or that it does not lead to.
 
@@ -229,9 +280,8 @@ def _copied(program: Program, loss: Loss) -> list[Finding]:
 
 def _apart(y: Tensor) -> dict[str, str]:
     """Cause and cure where the size of all targets is that of a few, which lie far from all others."""
-    off = (y - y.median()).abs()
-    far = off > APART * off.median()
-    if not off.median() or not 0 < int(far.sum()) < 0.1 * len(y) or y[~far].std() > 0.3 * y.std():
+    far = far_off(y)
+    if far is None:
         return {}
     share, values = f"{number(100 * float(far.double().mean()), 2)} % of the targets", y[far].unique()
     if len(values) == 1 and int(far.sum()) > 2:
@@ -275,9 +325,33 @@ def _class_numbers(program: Program) -> list[Finding]:
     return [found("loss_unfit", "failure" if not y.is_floating_point() else "warning", text)]
 
 
+@torch.no_grad()
+def _outweighs(program: Program, seen: FirstPass) -> list[Finding]:
+    """Of several outputs with a label each, one whose targets are so large that the others have no part in the
+    loss."""
+    y = program.sample[1]
+    outs, labels = tensors_in(seen.output), list(parts.tensors(y))
+    if program.given_loss is None or len(outs) != len(labels) or not math.isfinite(seen.loss):
+        return []
+    for i, ((place, out), target) in enumerate(zip(outs, labels, strict=True)):
+        if not target.is_floating_point() or target.numel() != out.numel():
+            continue
+        size, made = (float(t.float().square().mean().sqrt()) for t in (target, out))
+        met = replaced(seen.output, place, target.to(out.dtype).reshape(out.shape))
+        left = float(program.loss(met, y).float().mean())
+        if size > TARGETS * max(made, 1.0) and abs(left) * TARGETS**2 < abs(seen.loss):
+            text = (
+                f"targets of output {i} (counted from 0) have a root mean square of {number(size)}, its first values"
+            )
+            text += f" of {number(made)}; if it met them, the loss would be {number(left)} instead of"
+            text = f"{text} {number(seen.loss)}, so that the other outputs have next to no part in it"
+            return [found("targets_not_scaled", "failure", text)]
+    return []
+
+
 def first_loss(program: Program, loss: Loss | None, seen: FirstPass) -> list[Finding]:
     if loss is None:
-        return [missing("first_loss_high", "loss_fn")]
+        return _outweighs(program, seen) or [unjudged(program, "first_loss_high")]
     task, chance = program.task, loss.chance
     if not math.isfinite(seen.loss):
         return []
@@ -299,4 +373,18 @@ def first_loss(program: Program, loss: Loss | None, seen: FirstPass) -> list[Fin
     text += f" {number(limit)}: logits of standard deviation s add about s^2 / 2, and at most 2 s, and s is near 1"
     # a new head with usual weights on a trained network: its features are large, and the first steps mend that
     grown = bool(seen.layers) and seen.layers[-1].given > 3 and seen.layers[-1].gain < GAIN_LARGE
-    return [judged("first_loss_high", seen.loss > limit and not grown, text)]
+    high = seen.loss > limit and not grown
+    if high and _held(program) > limit:
+        text += "; weights that are held fixed make it alone: those that learn are there to mend that"
+        return [found("first_loss_high", "inconclusive", text)]
+    return [judged("first_loss_high", high, text)]
+
+
+@torch.no_grad()
+def _held(program: Program) -> float:
+    """The first loss without the weights that learn."""
+    model = program.bare()
+    for p in model.parameters():
+        if p.requires_grad and p.ndim > 1:
+            p.zero_()
+    return program.measured(model, program.sample)[0]

@@ -272,10 +272,20 @@ class Program:
             with torch.no_grad():
                 output = self.output(self.bare(), self.x)
         except Exception as error:
-            text = f"model, batch: the model fails on the batch with {type(error).__name__}: {error}"
+            text = f"model, batch: the model fails on the batch with {type(error).__name__}: {error}{self._types()}"
             raise ValueError(text) from error
         task = Task.of(output, self.y)
         return Task("unknown", task.place, output=output) if self._positions(task) else task
+
+    def _types(self) -> str:
+        """What is to be said of inputs and weights that are numbers of different kinds; "" where they are not."""
+        known = {p.dtype for p in self.model.parameters() if p.is_floating_point()}
+        given = {t.dtype for t in parts.tensors(self.x) if t.is_floating_point()}
+        if len(known) != 1 or given <= known:
+            return ""
+        has, wants = (str(min(kinds, key=str)).removeprefix("torch.") for kinds in (given - known, known))
+        cure = "x.float()" if wants == "float32" else f"x.to(torch.{wants})"
+        return f"; the inputs are {has}, the weights {wants}: hand over {cure}"
 
     def _positions(self, task: Task) -> bool:
         """Whether labels that look like classes are examples' places in the batch: a loss on classes does not mind in
@@ -312,11 +322,18 @@ class Program:
         return float(value) if isinstance(value, int | float | np.number) else float("nan")
 
     def plain_step(self, model: nn.Module, optimizer: Optimizer, batch: Batch) -> Tensor:
-        optimizer.zero_grad()
-        loss = self.loss(self.output(model, batch[0]), batch[1])
-        loss = loss if loss.ndim == 0 else loss.mean()
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = self.loss(self.output(model, batch[0]), batch[1])
+            loss = loss if loss.ndim == 0 else loss.mean()
+            if loss.requires_grad:
+                loss.backward()
+            return loss
+
+        if isinstance(optimizer, torch.optim.LBFGS):  # it asks for the loss several times in each step
+            return torch.as_tensor(optimizer.step(closure))
+        loss = closure()
         if loss.requires_grad:
-            loss.backward()
             optimizer.step()
         return loss
 

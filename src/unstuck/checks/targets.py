@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from unstuck.checks.behaviour import FAR, Loss
+from unstuck.checks.behaviour import FAR, Loss, unjudged
 from unstuck.checks.program import Program
 from unstuck.checks.report import Finding, found, missing
 from unstuck.checks.task import IGNORED
@@ -51,9 +51,7 @@ def _matter(program: Program, loss: Loss | None) -> bool:
     """Whether other labels have another loss: a loss may need none, and be handed some all the same."""
     if loss is None:
         return program.given_loss is None and program.train_step is None
-    task, y = program.task, loss.y
-    other = (y + 1) % max(2, task.classes) if not y.is_floating_point() else 1 - y if task.kind == "binary" else y + 1
-    here, there = loss.at(loss.squashed), loss.at(loss.squashed, other)
+    here, there = loss.at(loss.squashed), loss.at(loss.squashed, program.task.others(loss.y))
     return math.isfinite(here) and math.isfinite(there) and not math.isclose(here, there, rel_tol=1e-4)
 
 
@@ -163,7 +161,7 @@ def _shape(program: Program, loss: Loss | None) -> list[Finding]:
     """
     out, y, name = program.task.pick(program.task.output), program.y, "labels_wrong_shape"
     if loss is None:
-        return [missing(name, "loss_fn")]
+        return [unjudged(program, name)]
     if out.shape == y.shape:
         return [found(name, "ok", "outputs and labels have the same shape")]
     if y.ndim < 1 or len(y) < 2:

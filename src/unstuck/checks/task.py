@@ -109,6 +109,14 @@ class Task:
             return y.argmax(1)
         return y.squeeze(-1).long() if as_many else y.long()
 
+    def others(self, y: Tensor) -> Tensor:
+        """Labels that each say something else than these, as far as the task allows."""
+        if y.dtype == torch.bool:
+            return ~y
+        if not y.is_floating_point():
+            return (y + 1) % max(2, self.classes)
+        return 1 - y if self.kind == "binary" else y + 1
+
     def loss(self, out: Tensor, y: Tensor) -> Tensor:
         """The usual loss of the task, on outputs that went through nothing."""
         if self.kind == "classes":

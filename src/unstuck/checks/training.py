@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from unstuck.checks.behaviour import Loss
 from unstuck.checks.find_nan import FAULT_OF, OVERFLOWS, locate
 from unstuck.checks.first_pass import FirstPass, look
-from unstuck.checks.loop import Recorder
+from unstuck.checks.loop import REPEATS, Recorder
 from unstuck.checks.program import Program, finite
 from unstuck.checks.report import Finding, found, missing
 from unstuck.checks.start import COLLAPSED, DEAD, spread_and_size
@@ -32,6 +32,9 @@ BELOW = 0.1
 SLOW = 5_000
 """Steps that the loss would take to 0 at the trial's rate: more than twice the 2,000 after which one ought to see
 something."""
+
+UNDONE = 0.1
+"""Of the optimiser's way: where less is left, the learning rate is ten times smaller than it says."""
 
 FAINT, USUAL = 1e-8, (1e-3, 1e-2, 0.1)
 """Below the first a learning rate is compared with the usual ones of Adam and of descent, and not with multiples."""
@@ -93,6 +96,16 @@ class Trial:
     @property
     def noise(self) -> float:
         return statistics.pstdev(self.losses[-max(2, len(self.losses) // 5) :])
+
+    def course(self) -> str:
+        """What became of the loss where it did not fall much, as part of a sentence."""
+        said = "rose" if self.end > self.before else "hardly fell, either"
+        if self.end < self.before and self.chance < self.before:
+            said = f"came down to that of chance ({number(self.chance)}) and hardly fell any further"
+        if len(self.losses) > 10 and self.noise > abs(self.end - self.before):
+            said = f"changed less than it differs from step to step ({number(self.noise)}, a standard deviation)"
+        ends = f"from {number(self.before)} to {number(self.end)}"
+        return f"the trial's loss {said}: {ends} in {len(self.losses)} steps"
 
     def gone(self) -> float:
         """The share of the loss that is gone at the end; negative where it grew."""
@@ -197,22 +210,28 @@ def judge(program: Program, seen: FirstPass, loss: Loss | None, own: Trial, step
     if (fell := _scheduled(program, own, steps)) is not None:
         return [fell]
     killed = _killed(program, seen, own)
-    if own.gone() >= LEARNED and not killed:
+    if killed and own.gone() >= LEARNED and not run(program, steps, scale=0.1).gone() > own.gone():
+        killed = []  # the steps that silenced them took more off the loss than shorter ones do
+    wild = not math.isfinite(own.end) or not finite(own.model)
+    if own.gone() >= LEARNED and not killed and not wild:
         text = f"the trial's loss falls from {number(own.before)} to {number(own.end)} in {len(own.losses)} steps"
         return [found(slug, "ok", text) for slug in SLUGS]
     if program.optimizer is None:
-        return [missing(slug, "optimizer") for slug in SLUGS[:3]] + killed
-    if own.before < 0.5 * chance and math.isfinite(own.end) and own.end < 2 * own.before:
+        born = _born(program, own, last=True) if wild else []
+        return [*born, *(missing(slug, "optimizer") for slug in SLUGS[:3]), *killed]
+    if own.before < 0.5 * chance and not wild and own.end < 2 * own.before:
         return [found(slug, "ok", "the network has been trained, and stays so") for slug in SLUGS]
     rate = _rate(program.optimizer)
     if rate == 0:
         return [_zero(program.optimizer)]
-    if own.stopped and (born := _born(program, own.stopped)) is not None:
-        return [born]
-    grew = not math.isfinite(own.end) or own.end > 2 * max(own.before, chance)
+    if own.stopped and (born := _born(program, own)):
+        return born
+    grew = wild or own.end > 2 * max(own.before, chance)
     result = _fast(program, own, steps, rate, grew) if grew or own.gone() < LEARNED else []
     if not result and math.isfinite(own.end):
         result = _slow(program, own, steps, rate)
+    if wild and not result:
+        result = _born(program, own, last=True)
     # where a layer is dead and nothing flows through it, the rate is not the whole story any more
     if killed and (not result or not _flows(program, own)):
         result += killed
@@ -250,27 +269,35 @@ def _fast(program: Program, own: Trial, steps: int, rate: float, grew: bool) -> 
     return []
 
 
-def _born(program: Program, step: int) -> Finding | None:
-    """Where a value that is not finite arises in the trial, if it is none of numbers that have grown too large."""
-    while True:  # the last step before it may have left weights that are not finite
+def _born(program: Program, own: Trial, *, last: bool = False) -> list[Finding]:
+    """Where a value that is not finite arises in the trial, if it is none of numbers that have grown too large.
+
+    `last`: nothing else has told why, so that it is said in any case.
+    """
+    step = len(own.losses) if own.stopped is None else own.stopped
+    for _ in range(2):  # the first time to find the step that leaves weights that are not finite
         model, optimizer = program.fresh()
         program.seeded()
         for i in range(step):
             program.step(model, optimizer, program.batches[i % len(program.batches)])
-        if finite(model) or not step:
-            break
-        step -= 1
-    if any(float(p.detach().abs().max()) > TAME for p in model.parameters() if p.numel()):
-        return None
-    one = program.at(program.batches[step % len(program.batches)], model)
-    origin = locate(one)
-    kind = origin.operation.removesuffix("0").removesuffix("Backward").lower().strip("_")
-    text = f"after {step} steps of the trial: {origin}"
-    if origin.where in FAULT_OF and origin.half:
-        return found("half_overflow", "failure", f"{text} {OVERFLOWS}", origin.layer)
-    if origin.where in FAULT_OF and kind in RISKY:
-        return found(FAULT_OF[origin.where], "failure", text, origin.layer)
-    return None
+            if not finite(model):
+                step = i
+                break
+    if all(float(p.detach().abs().max()) <= TAME for p in model.parameters() if p.numel()):
+        origin = locate(program.at(program.batches[step % len(program.batches)], model))
+        kind = origin.operation.removesuffix("0").removesuffix("Backward").lower().strip("_")
+        text = f"after {step} steps of the trial: {origin}"
+        if origin.where in FAULT_OF and origin.half:
+            return [found("half_overflow", "failure", f"{text} {OVERFLOWS}", origin.layer)]
+        if origin.where in FAULT_OF and (last or kind in RISKY):
+            return [found(FAULT_OF[origin.where], "failure", text, origin.layer)]
+    if not last:
+        return []
+    bad = [name for name, p in own.model.named_parameters() if not p.isfinite().all()]
+    what = f"the weights of {', '.join(bad[:3])}" if bad else "the loss"
+    text = f"the first loss is {number(own.before)}; step {step + 1} of the trial leaves {what} not finite"
+    lines = {"cure": "give LBFGS all examples in each step, and line_search_fn='strong_wolfe'"}
+    return [found("never_finite", "failure", text, **(lines if isinstance(optimizer, torch.optim.LBFGS) else {}))]
 
 
 def _grows(own: Trial) -> bool:
@@ -297,6 +324,8 @@ def _slow(program: Program, own: Trial, steps: int, rate: float) -> list[Finding
     needed = len(own.losses) / share if share > 0 else math.inf
     if needed < SLOW:
         return []
+    if told := _undone(program) or _rising(program, own, steps):
+        return told
     scales = (100.0, 1e3, 1e4, 1e5) if rate >= FAINT else tuple(each / rate for each in USUAL)
     if program.optimizer is not None and scale_free(program.optimizer):  # no weight needs steps longer than 1
         scales = tuple(scale for scale in scales if scale * rate <= 1)
@@ -313,6 +342,46 @@ def _slow(program: Program, own: Trial, steps: int, rate: float) -> list[Finding
             text += " in as many"
             return [found("lr_small", "failure", f"{text}; more than {SLOW:,} is more than one ought to wait")]
     return []
+
+
+def _undone(program: Program) -> list[Finding]:
+    """Whether the parameters end a step far nearer to where they were than the optimiser has put them.
+
+    The middle one counts of those that move at all: a mask that holds most of them moves the others as far as ever.
+    """
+    model, optimizer = program.fresh()
+    put: list[list[Tensor]] = []
+    optimizer.register_step_post_hook(lambda *_: put.append([p.detach().clone() for p in model.parameters()]))
+    program.seeded()
+    ratio = 1.0
+    for i in range(REPEATS):
+        put.clear()
+        before = [p.detach().clone() for p in model.parameters()]
+        program.step(model, optimizer, program.batches[i % len(program.batches)])
+        pairs = zip(put[-1] if put else (), model.parameters(), before, strict=False)
+        went = [((p - b).flatten(), (a - b).flatten()) for a, p, b in pairs]
+        kept = torch.cat([(end / way).abs()[(end != 0) & (way != 0)] for end, way in went]) if went else before[0][:0]
+        ratio = float(kept.median()) if kept.numel() else ratio
+    if ratio >= UNDONE:
+        return []
+    text = f"at the end of a step the parameters have moved by {number(ratio, 2)} of the way that the optimiser has"
+    return [found("steps_undone", "failure", f"{text} moved them (the middle one of them): the rest is undone")]
+
+
+def _rising(program: Program, own: Trial, steps: int) -> list[Finding]:
+    """Whether a scheduler raises the learning rate so slowly that the trial ends long before it is reached."""
+    groups = program.optimizer.param_groups if program.optimizer is not None else []
+    top = max((float(group.get(name, 0.0)) for group in groups for name in ("initial_lr", "max_lr")), default=0.0)
+    first, last = own.rates[0], own.rates[-1]
+    if not first < last < top or run(program, steps, held=top).gone() < LEARNED:
+        return []
+    needed = len(own.losses) * (top - first) / (last - first)
+    text = (
+        f"the step raises the learning rate from {first:g} to {last:g} in {len(own.losses)} steps, and has {top:g} as"
+    )
+    text += f" its aim, with which the trial learns: it is there after {number(needed, 2)} steps"
+    bad = "failure" if needed > SLOW else "inconclusive"
+    return [found("warm_up_long", bad, f"{text}; more than {SLOW:,} is more than one ought to wait")]
 
 
 def _zero(optimizer: Optimizer) -> Finding:
