@@ -120,7 +120,7 @@ _OUTPUT = {
         "The loss is large, grows with the batch, and only tiny learning rates work.",
         "the loss is summed over the batch, so the learning rate is multiplied by the batch size",
         "take the mean",
-        "02b_case_b",
+        "11_debugging",
     ),
     "first_loss_high": Fault(
         "The first loss is far above ln K.",
