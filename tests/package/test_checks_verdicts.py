@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from doctors_pairs import Net, build, images, program, step_of
+from doctors_pairs import Net, build, images, line, program, step_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -108,6 +108,20 @@ def test_a_last_layer_of_zeros_is_no_collapse():
 def test_the_operation_without_a_slope_is_named():
     assert "floor()" in evidence(diagnose(**build("a_loss_of_steps", True, 0)))
     assert "exactly 0" in evidence(diagnose(**build("a_step_that_rounds", True, 0)))
+
+
+@pytest.mark.parametrize("step", [torch.round, torch.sign, torch.floor, torch.ceil, torch.trunc, torch.sgn])
+def test_each_function_that_makes_steps_is_named(step):
+    made = program(mlp((5, 32, 1), "tanh"), line(), lambda out, y: F.mse_loss(step(2 * out), y), lr=1e-2)
+    assert f"it goes through {step.__name__}()" in evidence(diagnose(**made))
+
+
+def test_a_loss_that_fails_says_on_which_shapes():
+    def refuses(out, y):
+        raise RuntimeError("not today")
+
+    report = diagnose(**program(mlp((196, 32, 10)), images(n=100), refuses, lr=1e-2))
+    assert "the loss fails on outputs (50, 10), labels (50,): not today" in evidence(report)
 
 
 # --- what it costs ---

@@ -623,3 +623,28 @@ def test_activations_that_are_called_by_keyword():
     with watch(model) as record:
         model(x=X)
     assert record.layers("act_mean") == ["act", "own"] and record.meta["unseen"] == []
+
+
+class Alternating(nn.Module):
+    """One of two activations of the same width in turns: the first lets everything through, the second nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.lift, self.first, self.second, self.head = nn.Linear(8, 6), nn.ReLU(), nn.ReLU(), nn.Linear(6, 3)
+        self.turn = 0
+
+    def forward(self, x):
+        self.turn += 1
+        h = self.lift(x).square() + 1
+        return self.head(self.first(h) if self.turn % 2 else self.second(-h))
+
+
+def test_layers_that_take_turns_are_not_mixed_up():
+    model = Alternating()
+    with watch(model, window=2) as record:
+        train(model, steps=6)
+    assert record.get("zero_fraction", "first")[0].tolist() == [0, 2, 4]
+    assert record.get("zero_fraction", "second")[0].tolist() == [1, 3, 5]
+    assert set(values(record, "zero_fraction", "first")) == {0.0}
+    assert set(values(record, "zero_fraction", "second")) == {1.0}
+    assert set(values(record, "dead", "second")) == {1.0} and set(values(record, "dead", "first")) == {0.0}

@@ -332,3 +332,22 @@ def test_gradients_behind_an_output_of_any_kind(kind):
         unwrap(model(X)).square().sum().backward()
     assert record.last("grad_norm", "linear") == pytest.approx(float(model.linear.weight.grad.norm()))
     assert record.get("act_mean", "")[0].tolist() == [0] and record.meta["failed"] == []
+
+
+@pytest.mark.parametrize("as_keyword", [False, True])
+def test_an_update_whose_closure_makes_the_gradient_is_measured_as_it_is(as_keyword):
+    model = network()
+    optim = torch.optim.SGD(model.parameters(), 0.1)
+
+    def closure():
+        with torch.no_grad():
+            for p in model.parameters():
+                p.grad *= 3
+        return torch.tensor(0.0)
+
+    with watch(model) as record:
+        before = model.linear1.weight.detach().clone()
+        cross_entropy(model(X), Y).backward()
+        optim.step(closure=closure) if as_keyword else optim.step(closure)
+    moved = float((model.linear1.weight.detach() - before).norm() / before.norm())
+    assert record.last("update_ratio", "linear1") == pytest.approx(moved, rel=1e-3)

@@ -261,4 +261,4 @@ class Watcher:
         self.attempt("the arrays", self._fill_arrays, record)
 
     def _fill_arrays(self, record: Record) -> None:
-        record.arrays |= {key: values.cpu().numpy() for key, values in self.arrays.items()}
+        record.arrays = {key: values.cpu().numpy() for key, values in self.arrays.items()}

@@ -19,6 +19,7 @@ def test_black_is_zero_or_less_and_white_the_largest():
     colours = shown(plots.images({"a": {"b": RAMP}}).item())
     np.testing.assert_allclose(colours[..., 0], [[0, 0], [0.25, 1]], atol=0.01)
     assert np.ptp(colours, axis=2).max() == 0
+    assert plots.images({"a": {"b": -3 * RAMP}}).item().get_images()[0].get_clim() == (0, -3 * RAMP.min())
     assert shown(plots.images({"a": {"b": np.zeros((3, 3))}}).item()).max() == 0
 
 
