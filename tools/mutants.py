@@ -79,7 +79,7 @@ TESTS = {
 Left out are files that read or install the source, or take long for what they add."""
 MESSAGE = matchers.Raise() | matchers.Call(func=matchers.Attribute(attr=matchers.Name("warn")))
 SLOW = ("torch._dynamo", "scipy.stats", "matplotlib.pyplot", "pandas")  # to import
-WORDS = {"instance": slice(3, 4), "attempt": slice(1), "fail": slice(1)}
+WORDS = {"instance": slice(3, 4), "attempt": slice(1), "fail": slice(1), "Fault": slice(3), "_told": slice(1, None)}
 """Which arguments of our own functions are but words of a message; also where `partial` keeps them for later."""
 GUARDS = ("strict",)
 """Keywords that turn a mistake of ours into an error, and change nothing else."""

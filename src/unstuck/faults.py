@@ -89,18 +89,18 @@ _OUTPUT = {
     "sigmoid_missing": Fault(
         "The loss is NaN, negative or an error.",
         "the loss expects probabilities, and the outputs are not between 0 and 1",
-        "use the loss for logits, or put a sigmoid behind the last layer",
+        "use the loss for logits, or put a sigmoid after the last layer",
         "11_debugging",
     ),
     "relu_at_output": Fault(
         "The loss stays near that of guessing, and many outputs are exactly zero.",
-        "an activation behind the last layer cuts the outputs off at zero",
+        "an activation after the last layer cuts the outputs off at zero",
         "let the last layer be linear",
         "11_debugging",
     ),
     "squashed_output": Fault(
         "The loss stops at a value far above zero.",
-        "an activation behind the last layer bounds the outputs, and the targets lie outside its range",
+        "an activation after the last layer bounds the outputs, and the targets lie outside its range",
         "let the last layer be linear, or scale the targets into the range",
         "11_debugging",
     ),
@@ -311,7 +311,7 @@ _LAYERS = {
     "dropout_strong": Fault(
         "The training loss stays high, and is far lower in evaluation.",
         "dropout removes most of the signal",
-        "lower its probability, below 0.5, and leave it out behind the last layer",
+        "lower its probability, below 0.5, and leave it out after the last layer",
         "11_debugging",
     ),
     "examples_mixed": Fault(
@@ -394,6 +394,7 @@ def _told(fault: str, **said: str) -> tuple[str, dict[str, str]]:
 
 
 _ERROR = "Training stops with an error."
+_LOOP = "take the batch of the loop (for x, y in loader); next(iter(loader)) begins the loader anew in each step"
 CLOSER = MappingProxyType(
     {
         "labels_alike": _told(
@@ -475,7 +476,7 @@ CLOSER = MappingProxyType(
             "loss_unfit",
             symptom="The loss falls, and small counts are foretold too high.",
             cause="the loss takes the outputs for logarithms of rates, and the last layer makes them positive",
-            cure="leave out what stands behind the last layer, or tell the loss that its outputs are rates "
+            cure="leave out what stands after the last layer, or tell the loss that its outputs are rates "
             "(log_input=False)",
         ),
         "loss_turned_round": _told(
@@ -516,15 +517,13 @@ CLOSER = MappingProxyType(
             "inputs_constant",
             symptom="The loss falls, and on other examples the network is poor.",
             cause="the training step does not use the batch that it is handed",
-            cure="take the batch of the loop (for x, y in loader); next(iter(loader)) begins the loader anew in "
-            "each step",
+            cure=_LOOP,
         ),
         "batches_alike": _told(
             "inputs_constant",
             symptom="The loss falls, and on other examples the network is poor.",
             cause="every batch holds the same examples",
-            cure="take the batch of the loop (for x, y in loader); next(iter(loader)) begins the loader anew in "
-            "each step",
+            cure=_LOOP,
         ),
         "only_padding": _told(
             "inputs_collapse",
@@ -534,7 +533,7 @@ CLOSER = MappingProxyType(
         "nothing_arrives": _told(
             "inputs_collapse",
             cause="nothing of the inputs arrives at the outputs",
-            cure="look at what the module named is handed: its mask, its values, its place (the last state behind "
+            cure="look at what the module named is handed: its mask, its values, its place (the last state after "
             "long padding has forgotten)",
         ),
         "norm_of_one": _told(
@@ -545,7 +544,7 @@ CLOSER = MappingProxyType(
         "no_activation": _told(
             "capacity_small",
             cause="no activation stands between the layers, so that all of them together are one linear layer",
-            cure="put an activation behind each layer but the last, a ReLU for instance",
+            cure="put an activation after each layer but the last, a ReLU for instance",
         ),
         "layers_unregistered": _told(
             "parameters_missing",
@@ -572,9 +571,9 @@ CLOSER = MappingProxyType(
         "steps_undone": _told(
             "no_step",
             symptom="The loss falls, but hardly.",
-            cause="what the optimiser does is undone: behind it the step writes the parameters back nearly to where "
+            cause="what the optimiser does is undone: after it the step writes the parameters back nearly to where "
             "they were",
-            cure="look at what writes parameters behind optimizer.step(): averages of them belong into a model of "
+            cure="look at what writes parameters after optimizer.step(): averages of them belong into a model of "
             "their own, for evaluation only",
         ),
         "other_model": _told(

@@ -202,7 +202,7 @@ def _cells() -> Tensor:
 
 @cache
 def _all_features(layer: str) -> Tensor:
-    """Of the four mirror images of all cells (4, N, ...), behind a layer of the trained network."""
+    """Of the four mirror images of all cells (4, N, ...), after a layer of the trained network."""
     network = efficientnet_lite0()
     lower = network[: list(dict(network.named_children())).index(layer) + 1]
     found = features(lower, mirrored(_cells()), batch_size=BATCH, progress=True)

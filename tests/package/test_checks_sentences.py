@@ -29,7 +29,7 @@ SAID = {
     "padding_mask_turned_round": "turn the mask round",
     "normalised_over_one_score": "layer normalisation over a single feature",
     "another_model_in_the_step": "build the model once",
-    "no_activations": "an activation behind each layer",
+    "no_activations": "an activation after each layer",
     "epochs_counted_in_batches": "once after each epoch",
     "hidden_state_kept": "detach() what is kept",
     "a_loss_for_each_example": "loss.mean()",

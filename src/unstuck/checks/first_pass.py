@@ -181,7 +181,7 @@ class Eye:
         dead = float((signal.zeros == 1).float().mean()) if call.name in RECTIFIERS else 0.0
         saturated = measure.saturated_fraction(signal)
         kind, above = call.name.rstrip("_"), self.result.layers[-1].name if self.result.layers else "the input"
-        name = call.path or f"{kind} behind {above}"
+        name = call.path or f"{kind} after {above}"
         share, behind = 0.0 if saturated is None else float(saturated), len(self.result.layers)
         seen = Activation(name, kind, a.numel() // a.shape[axis], dead, share, behind, a.shape[axis])
         self.result.activations.append(seen)

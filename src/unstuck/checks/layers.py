@@ -50,7 +50,7 @@ def _dropout(program: Program, seen: FirstPass, still: FirstPass) -> list[Findin
     path, p = max(known, key=lambda each: each[1]) if known else ("", 0.0)
     last = _last_module(program)
     if p <= DROPPED and last is not None and isinstance(last[1], DROPOUTS) and last[1].p > 0.1:
-        text = f"dropout with probability {last[1].p:g} stands behind the last layer: outputs are set to 0 at random"
+        text = f"dropout with probability {last[1].p:g} stands after the last layer: outputs are set to 0 at random"
         return [mode, found("dropout_strong", "failure", text, last[0])]
     text = _noise(p)
     if p <= DROPPED:

@@ -133,12 +133,12 @@ def _scale(
     layers: list[Layer], returned: tuple[float, float], seen: FirstPass, untrained: bool, near: float
 ) -> list[Finding]:
     first, last = layers[0], layers[-1]
-    where, (spread, size) = f"behind {last.name}", (last.spread, last.size)
+    where, (spread, size) = f"after {last.name}", (last.spread, last.size)
     if returned[0] > spread:  # the last product is one of several branches: what comes of all of them counts
         where, (spread, size) = "at the output", returned
     gains = ", ".join(number(layer.gain, 2) for layer in layers[:8])
     gain_text = f"root mean square weight times sqrt(fan-in), by layer: {gains}; a healthy start has 0.5 to 1.7"
-    fell = f"the difference between examples is {number(first.spread)} behind {first.name}"
+    fell = f"the difference between examples is {number(first.spread)} after {first.name}"
     fell += f" and {number(spread)} {where}, {number(spread / max(first.given, TINY), 2)} of the inputs"
     faded = spread < FADED * near * max(first.given, TINY)
     small = [layer for layer in layers if 0 < layer.gain < GAIN_SMALL and not layer.normalised]
@@ -157,7 +157,7 @@ def _scale(
         text = f"{fell}, {number(spread / max(size, TINY), 2)} of their size; it ought to stay above"
         result["inputs_collapse"] = found("inputs_collapse", "failure", f"{text} {COLLAPSED:g}", last.name)
     if untrained and large and grown:
-        text = f"{gain_text}; the signal is {number(first.given)} at the input and {number(last.size)} behind"
+        text = f"{gain_text}; the signal is {number(first.given)} at the input and {number(last.size)} after"
         result["weights_large"] = found("weights_large", "failure", f"{text} {last.name}", large[0].name)
     return list(result.values())
 

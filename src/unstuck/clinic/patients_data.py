@@ -86,7 +86,7 @@ def two_figures(sick: bool, seed: int) -> Program:
     return program(model, loaders(*figures(seed)), sgd(0.1), F.binary_cross_entropy_with_logits)
 
 
-@case("sigmoid_missing", "one's own cross-entropy of probabilities, with logits", "a sigmoid behind the last layer")
+@case("sigmoid_missing", "one's own cross-entropy of probabilities, with logits", "a sigmoid after the last layer")
 def two_arms(sick: bool, seed: int) -> Program:
     def entropy(p: Tensor, y: Tensor) -> Tensor:
         return -(y * torch.log(p + 1e-6) + (1 - y) * torch.log(1 - p + 1e-6)).mean()

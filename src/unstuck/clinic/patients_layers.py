@@ -42,7 +42,7 @@ def noisy_curve(sick: bool, seed: int) -> Program:
     return program(model, loaders(*curve(seed)), adam(3e-3), F.mse_loss)
 
 
-@case("dropout_strong", "dropout of 0.95 behind two hidden layers", "0.2")
+@case("dropout_strong", "dropout of 0.95 after two hidden layers", "0.2")
 def thinned_digits(sick: bool, seed: int) -> Program:
     hidden = [(nn.Linear(i, 128), nn.ReLU(), nn.Dropout(0.95 if sick else 0.2)) for i in (196, 128)]
     model = nn.Sequential(nn.Flatten(), *hidden[0], *hidden[1], nn.Linear(128, 10))

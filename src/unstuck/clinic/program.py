@@ -89,7 +89,7 @@ def descend(
 
     Args:
         train: whether it calls `model.train()`.
-        zero_grad: when it calls `optimizer.zero_grad()`: "first", "late" (behind the backward pass) or "never".
+        zero_grad: when it calls `optimizer.zero_grad()`: "first", "late" (after the backward pass) or "never".
         clip: the gradient's largest norm.
         dtype: of the forward pass, under autocast; None leaves it alone.
         scale: the loss is multiplied by it before the backward pass, and the gradients divided by it after.

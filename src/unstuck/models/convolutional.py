@@ -23,7 +23,7 @@ def small_cnn(
 
     Args:
         channels: of the input and of each convolution.
-        classes: outputs of the linear layer that ends it, behind an average over all positions.
+        classes: outputs of the linear layer that ends it, after an average over all positions.
         activation: as for `mlp`; Maxout multiplies the channels of the convolution before it.
         norm: None or "batch".
 

@@ -65,7 +65,7 @@ def gated_cnn(
     Args:
         channels: of the input and of every block.
         blocks: number of blocks, each `conv`, (`norm`,) `act` and `gate`.
-        classes: outputs of the linear layer that ends it, behind an average over all positions.
+        classes: outputs of the linear layer that ends it, after an average over all positions.
         reduction: the gates' hidden layers have this many times fewer units than there are channels.
         norm: None, or "batch" between convolution and ReLU; the convolution then has no bias.
         residual: whether what comes into a block is added to what comes out.

@@ -103,10 +103,10 @@ def small_transformer(
 
     Args:
         shape: of one example: an image (C, Hi, Wi), or a sequence (T, D).
-        classes: outputs of the linear layer that ends it, behind the mean over the tokens.
+        classes: outputs of the linear layer that ends it, after the mean over the tokens.
         activation: as for `mlp`, but not Maxout; of `block1.linear1`, which has 4 * `width` outputs, and so on.
         norm: where layer norm stands in a block. "post": after each sum (Vaswani et al. 2017). "pre": before
-            attention and before the linear layers, and once more behind the last block.
+            attention and before the linear layers, and once more after the last block.
         patch: side of the square patches that are an image's tokens; a sequence has its own.
         width: features of a token, a multiple of `heads`.
         layers: number of blocks.
