@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from unstuck.checks import causes
 from unstuck.faults import CLOSER, FAULTS
 from unstuck.pages import PAGES, page_in_words
 
@@ -40,3 +41,8 @@ def test_every_page_has_the_number_and_the_title_of_the_book_and_every_cause_is_
     assert {name: book[name] for name in PAGES} == PAGES
     assert page_in_words("11b_learning_rate") == "11b, How do I find the learning rate?"
     assert len({fault.cause for fault in FAULTS.values()}) == len(FAULTS)
+
+
+def test_causes_and_what_follows_from_them_are_faults():
+    named = {*causes.ORDER, *causes.EXPLAINS, *(slug for follows in causes.EXPLAINS.values() for slug in follows)}
+    assert named <= set(FAULTS)

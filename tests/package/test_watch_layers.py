@@ -648,3 +648,31 @@ def test_layers_that_take_turns_are_not_mixed_up():
     assert set(values(record, "zero_fraction", "first")) == {0.0}
     assert set(values(record, "zero_fraction", "second")) == {1.0}
     assert set(values(record, "dead", "second")) == {1.0} and set(values(record, "dead", "first")) == {0.0}
+
+
+class Refuses(nn.Module):
+    def forward(self, x):
+        raise ValueError("not this time")
+
+
+class GoesOn(nn.Module):
+    """Goes on where a child raises, and then applies an activation that is no module."""
+
+    def __init__(self):
+        super().__init__()
+        self.refuses, self.lift, self.head = nn.Sequential(Refuses()), nn.Linear(8, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        try:
+            self.refuses(x)
+        except ValueError:
+            pass
+        return self.head(torch.tanh(self.lift(x)))
+
+
+def test_an_activation_is_reported_though_a_child_raised_before_it():
+    model = GoesOn()
+    with watch(model) as record:
+        train(model, steps=2)
+    assert [(row["function"], row["calls"]) for row in record.meta["unseen"]] == [("tanh", 1)]
+    assert record.meta.get("failed", []) == []
