@@ -32,6 +32,7 @@ class Claim:
     Attributes:
         mean, std, n: of what was measured; std (with n - 1) is None for a single number.
         interval: of the mean, 95 %, where `within` asks for it.
+        extremes: the least and the greatest of what was measured, where `each` asks for them.
         required: what was asserted, in words.
         shown: whether it is displayed.
         held: whether it is true; `claim` returns no other.
@@ -48,29 +49,40 @@ class Claim:
     shown: bool
     held: bool
     interval: tuple[float, float] | None = None
+    extremes: tuple[float, float] | None = None
 
     def fields(self) -> dict:
         """Everything, ready for JSON; the interval follows from mean, std and n.
 
         To nine digits: the last ones are rounding, and differ from run to run.
         """
-        kept = {name: value for name, value in vars(self).items() if name != "interval"}
+        kept = {name: value for name, value in vars(self).items() if name not in ("interval", "extremes")}
+        if self.extremes is not None:
+            kept |= {"least": self.extremes[0], "greatest": self.extremes[1]}
         return {name: float(f"{value:.9g}") if type(value) is float else value for name, value in kept.items()}
 
     @classmethod
     def from_fields(cls, fields: dict) -> Claim:
         """The claim that `fields()` came from."""
-        tested = INTERVAL in instance("fields", fields, dict, "what Claim.fields() gives")["required"]
-        return cls(**fields, interval=_interval(fields["mean"], fields["std"], fields["n"]) if tested else None)
+        rest = dict(instance("fields", fields, dict, "what Claim.fields() gives"))
+        extremes = (rest.pop("least"), rest.pop("greatest")) if "least" in rest else None
+        interval = _interval(rest["mean"], rest["std"], rest["n"]) if INTERVAL in rest["required"] else None
+        return cls(**rest, interval=interval, extremes=extremes)
 
     @property
     def measured(self) -> str:
-        """The measurement as shown: mean, and standard deviation or interval and n where there are several."""
+        """The measurement as shown: mean, and standard deviation or interval and n where there are several.
+
+        With `each`, the least and the greatest instead.
+        """
         return self._measured(3)
 
     def _measured(self, digits: int) -> str:
         if self.std is None:
             return number(self.mean, digits)
+        if self.extremes is not None:
+            low, high = (number(value, digits) for value in self.extremes)
+            return f"{low} to {high} ({self.n} values)" if low != high else f"{low} ({self.n} values)"
         if self.interval is None:
             return f"{plus_minus(self.mean, self.std, digits)} (mean of {self.n})"
         half = (self.interval[1] - self.interval[0]) / 2
@@ -159,6 +171,7 @@ def claim(
     at_least: float | None = None,
     at_most: float | None = None,
     within: float | None = None,
+    each: bool = False,
     says: str | float | None = None,
     theory: str | float | None = None,
     source: str = "",
@@ -166,7 +179,7 @@ def claim(
 ) -> Claim:
     """Assert that what was measured is what the text says, and show it.
 
-    Exactly one of three is required of the mean: `expected`, a bound, or `within`.
+    Exactly one of three is required of the mean, or of every value: `expected`, a bound, or `within`.
 
     Args:
         text: the claim, one sentence.
@@ -175,6 +188,8 @@ def claim(
         at_least, at_most: bounds claimed; one or both.
         within: for "no difference": the 95 % interval of the mean (Student's t) lies from -`within` to `within`. It
             needs at least 3 values, and says more than a difference that is not significant, which few seeds give.
+        each: True tests every value and not their mean, and shows the least and the greatest: for "all" and "both",
+            and wherever the values are measurements of different things, which have no mean. Not with `within`.
         says: what the source says; shown, never asserted.
         theory: what our theory gives; shown, never asserted.
         source: where `says` stands.
@@ -186,7 +201,7 @@ def claim(
     """
     words("text", text)
     instance("source", source, str, "a text")
-    shown, values = flag("shown", shown), measurements(measured)
+    shown, each, values = flag("shown", shown), flag("each", each), measurements(measured)
     says, theory = (
         value if value is None or isinstance(value, str) else real(name, value)
         for name, value in (("says", says), ("theory", theory))
@@ -194,10 +209,13 @@ def claim(
     with np.errstate(invalid="ignore"):  # inf - inf: the claim fails below, and says so better than a warning
         mean = float(values.mean())
         std = float(values.std(ddof=1)) if values.size > 1 else None
-    interval = None
+    interval = extremes = None
     _check_one_way(expected, at_least, at_most, within)
+    if each and within is not None:
+        raise ValueError("each: expected False with within, which is about the mean, got True")
+    tested = values if each else np.array([mean])
     if expected is not None:
-        holds, required = _near(mean, real("expected", expected), rel, abs)
+        holds, required = _near(tested, real("expected", expected), rel, abs)
     elif rel is not None or abs is not None:
         raise ValueError(f"rel, abs: expected none without expected, got rel={short(rel)}, abs={short(abs)}")
     elif within is not None:
@@ -205,9 +223,11 @@ def claim(
         interval = _interval(mean, std, values.size)
         holds, required = -limit <= interval[0] and interval[1] <= limit, f"a {INTERVAL} within ±{limit:.10g}"
     else:
-        holds, required = _between(mean, at_least, at_most)
+        holds, required = _between(tested, at_least, at_most)
+    if each:
+        required, extremes = f"each {required}", (float(values.min()), float(values.max()))
     holds = bool(holds and math.isfinite(mean))
-    result = Claim(text, mean, std, values.size, required, says, theory, source, shown, holds, interval)
+    result = Claim(text, mean, std, values.size, required, says, theory, source, shown, holds, interval, extremes)
     if not holds:
         # with more digits than elsewhere: "measured 0.900, required at least 0.900" would help nobody
         raise ClaimError(
@@ -227,23 +247,23 @@ def _check_one_way(expected: Any, at_least: Any, at_most: Any, within: Any) -> N
         raise ValueError(f"expected, at_least, at_most, within: expected one way to be tested, got {found}")
 
 
-def _near(mean: float, expected: float, rel: Any, abs: Any) -> tuple[bool, str]:
+def _near(values: np.ndarray, expected: float, rel: Any, abs: Any) -> tuple[bool, str]:
     if (rel is None) == (abs is None):
         raise ValueError(f"rel, abs: expected one tolerance with expected, got rel={short(rel)}, abs={short(abs)}")
     if rel is not None and expected == 0:
         raise ValueError("rel: expected abs instead, since nothing is relative to expected=0")
     tolerance = real("abs", abs, least=0) if rel is None else real("rel", rel, least=0) * math.fabs(expected)
-    return math.fabs(mean - expected) <= tolerance, f"{number(expected)} ± {number(tolerance, 2)}"
+    return bool((np.fabs(values - expected) <= tolerance).all()), f"{number(expected)} ± {number(tolerance, 2)}"
 
 
-def _between(mean: float, at_least: Any, at_most: Any) -> tuple[bool, str]:
+def _between(values: np.ndarray, at_least: Any, at_most: Any) -> tuple[bool, str]:
     low = None if at_least is None else real("at_least", at_least)
     high = None if at_most is None else real("at_most", at_most)
     if low is not None and high is not None and low > high:
         raise ValueError(f"at_least, at_most: expected at_least to be the smaller, got {low} and {high}")
     limits = [f"{word} {limit:.10g}" for word, limit in (("at least", low), ("at most", high)) if limit is not None]
-    holds = (low is None or mean >= low) and (high is None or mean <= high)
-    return holds, " and ".join(limits)
+    holds = (low is None or (values >= low).all()) and (high is None or (values <= high).all())
+    return bool(holds), " and ".join(limits)
 
 
 def _interval(mean: float, std: float | None, n: int) -> tuple[float, float]:

@@ -201,6 +201,28 @@ def claims_beside_their_sentences(nb) -> Iterator[str]:
             yield f"cell {number}: expected the tags {sorted(expected)} of its claims"
 
 
+def different_things_one_by_one(nb) -> Iterator[str]:
+    """A mean is of one thing, measured again: of different ones each is tested, or one could fail unseen."""
+    for number, tree in trees(nb):
+        for call in calls_of(tree, "claim"):
+            given = {keyword.arg: keyword.value for keyword in call.keywords}
+            if not {"each", "within"} & set(given) and of_different_things(given.get("measured")):
+                yield f"cell {number}: expected each=True for {ast.unparse(given['measured'])[:60]!r}"
+
+
+def of_different_things(measured: ast.AST | None) -> bool:
+    """Whether this is a list written out, or made from one, or from what a dict holds."""
+    if isinstance(measured, ast.List | ast.Tuple):
+        return len(measured.elts) > 1
+    if not isinstance(measured, ast.ListComp | ast.GeneratorExp):
+        return False
+    sources = [generator.iter for generator in measured.generators]
+    held = [call for call in sources if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)]
+    return any(isinstance(source, ast.List | ast.Tuple) for source in sources) or any(
+        call.func.attr in ("values", "items") for call in held
+    )
+
+
 def predictions_closed(nb) -> Iterator[str]:
     """What a reader is asked to predict, the page answers: `guess = Predict(...)` has its `guess.close(...)`."""
     asked, closed = {}, set()
@@ -416,6 +438,7 @@ RULES = (
     set_up_folded,
     no_global_state,
     claims_beside_their_sentences,
+    different_things_one_by_one,
     predictions_closed,
     no_formulas_in_widgets,
     no_trials,

@@ -60,6 +60,22 @@ def test_checks_may_stand_together_and_predictions_be_closed():
     assert list(rules.claims_beside_their_sentences(nb)) == list(rules.predictions_closed(nb)) == []
 
 
+@pytest.mark.parametrize(
+    "measured",
+    [
+        "[loss]",
+        "[loss for seed in seeds]",
+        "np.array([0.4, 0.5])",
+        "[loss, 0.4], each=True",
+        "[x for x in kept.values()], each=True",
+    ],
+)
+def test_a_mean_over_seeds_and_each_of_several_may_be_claimed(measured):
+    nb = good()
+    nb.cells[5].source = CLAIM.replace("measured=loss", f"measured={measured}")
+    assert list(rules.different_things_one_by_one(nb)) == []
+
+
 def test_what_a_claim_measures_may_be_shown_in_another_form():
     nb = good()
     nb.cells[4].source = "loss = 0.5\nrows = {'all': loss}\nfor name in rows:\n    print(name, rows[name])\nrows"
@@ -159,6 +175,16 @@ BROKEN = [
     (rules.claims_beside_their_sentences, source(5, f"{CLAIM}\n{CLAIM}"), "nothing else"),
     (rules.claims_beside_their_sentences, source(5, f"result = {CLAIM}"), "nothing else"),
     (rules.claims_beside_their_sentences, source(5, CLAIM[:-1] + ", shown=False)"), "'remove-cell'"),
+    *(
+        (rules.different_things_one_by_one, source(5, CLAIM.replace("measured=loss", f"measured={measured}")), "each")
+        for measured in (
+            "[loss, 0.4]",
+            "(loss, 0.4)",
+            "[2 * x for x in (loss, 0.4)]",
+            "[x for x in kept.values()]",
+            "[x for s in seeds for _, x in kept[s].items()]",
+        )
+    ),
     (rules.predictions_closed, source(2, "guess = Predict('Which?', choices=['a', 'b'])"), "'guess' is never closed"),
     (
         rules.no_formulas_in_widgets,

@@ -81,6 +81,54 @@ def test_numbers_of_numpy_and_torch_are_taken():
     assert claim(TEXT, measured=[torch.tensor(0.25), torch.tensor(0.75)], expected=0.5, abs=0).n == 2
 
 
+# --- each of them ---
+
+
+@pytest.mark.parametrize(
+    ("limits", "true", "false"),
+    [
+        ({"expected": 2.0, "rel": 0.1}, [1.81, 2.19], [2.0, 2.21, 1.9]),  # the mean of the second is 2.04
+        ({"expected": -2.0, "abs": 0.5}, [-2.5, -1.5], [-2.6, -1.5]),
+        ({"at_least": 0.9}, [0.9, 5.0], [0.89, 5.0]),
+        ({"at_most": 0.9}, [0.9, -5.0], [0.91, -5.0]),
+        ({"at_least": -1, "at_most": 1}, [-1, 1], [-1.01, 1]),
+        ({"at_least": -1, "at_most": 1}, [0.0], [0.0, 0.0, 1.01]),
+    ],
+)
+def test_each_value_can_be_asked_for(limits, true, false):
+    assert claim(TEXT, measured=true, each=True, **limits).held
+    assert claim(TEXT, measured=false, **limits).held  # their mean is inside
+    with pytest.raises(ClaimError, match="required is each "):
+        claim(TEXT, measured=false, each=True, **limits)
+
+
+@pytest.mark.parametrize("strange", [math.nan, math.inf, -math.inf])
+def test_each_does_not_hold_where_one_is_not_finite(strange):
+    for limits in ({"at_least": 0}, {"at_most": 0}, {"expected": 0, "abs": 1e300}):
+        with pytest.raises(ClaimError):
+            claim(TEXT, measured=[0.0, strange], each=True, **limits)
+
+
+def test_each_shows_the_least_and_the_greatest():
+    held = claim("All learn.", measured=[5, 0.25, 3], at_least=0.2, at_most=6, each=True)
+    assert held.extremes == (0.25, 5.0) and held.required == "each at least 0.2 and at most 6"
+    assert shown_lines(held) == ["All learn.", "we measured 0.250 to 5 (3 values)"]
+    assert shown_lines(claim("All learn.", measured=[5, 5], at_least=1, each=True))[1] == "we measured 5 (2 values)"
+    assert claim(TEXT, measured=3, at_least=1, each=True).measured == "3"
+    assert claim(TEXT, measured=[1, 2], at_least=1).extremes is None
+    with pytest.raises(ClaimError) as caught:
+        claim("All learn.", measured=[5, 5, 4], at_least=4.5, each=True)
+    assert str(caught.value) == (
+        'The claim "All learn." does not hold: required is each at least 4.5, but we measured 4 to 5 (3 values).'
+    )
+
+
+def test_each_is_stored_with_its_extremes_and_nothing_is_where_it_is_not_asked_for():
+    asked = claim(TEXT, measured=[1, 2, 6], at_least=1, each=True).fields()
+    fields = claim(TEXT, measured=[1, 2, 6], at_least=1).fields()
+    assert asked == fields | {"required": "each at least 1", "least": 1.0, "greatest": 6.0}
+
+
 # --- no difference ---
 
 
@@ -144,6 +192,8 @@ def test_within_does_not_hold_for_what_is_not_finite(values):
         ({"at_least": 0, "says": math.nan}, ValueError, "says: expected a finite number"),
         ({"at_least": 0, "source": None}, TypeError, "source: expected a text"),
         ({"at_least": 0, "shown": 1}, TypeError, "shown: expected True or False"),
+        ({"at_least": 0, "each": "all"}, TypeError, "each: expected True or False"),
+        ({"within": 1, "each": True, "measured": [0, 0, 0]}, ValueError, "each: expected False with within"),
         ({"at_least": 0, "measured": []}, ValueError, "measured: expected at least one number"),
         ({"at_least": 0, "measured": None}, TypeError, "measured"),
         ({"at_least": 0, "measured": "3"}, TypeError, "measured"),
@@ -363,7 +413,7 @@ def test_the_number_of_figures_can_be_chosen():
     assert [number(math.pi, digits) for digits in (1, 2, 6)] == ["3", "3.1", "3.14159"]
 
 
-@pytest.mark.parametrize("required", [{"expected": 2, "abs": 1}, {"within": 9}])
+@pytest.mark.parametrize("required", [{"expected": 2, "abs": 1}, {"within": 9}, {"at_least": 1, "each": True}])
 def test_fields_make_the_claim_again(required):
     before = claim("Two.", measured=[1.0, 2, 3], says="one", **required)
     after = Claim.from_fields(json.loads(json.dumps(before.fields())))
