@@ -110,9 +110,13 @@ class Claim:
         return {"text/plain": repr(self), "text/html": page, MIME: self.fields()}
 
 
+def minus(text: str) -> str:
+    """For a page: a minus for the hyphen before a number; a terminal may lack it."""
+    return re.sub(r"(?<!\w)-(?=\d)", "−", text)
+
+
 def _typeset(text: str) -> str:
-    """For the page: escaped, and with a minus for the hyphen in front of a number."""
-    return re.sub(r"(?<!\w)-(?=\d)", "−", html.escape(text))
+    return minus(html.escape(text))
 
 
 def number(value: float | str, digits: int = 3) -> str:

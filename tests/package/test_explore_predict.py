@@ -72,6 +72,15 @@ def test_what_was_measured_is_folded_on_the_page_and_no_part_of_the_text():
     assert page(closing).folded == "What was measured3.48 natsIt is 3.48 nats, because."
 
 
+def test_a_page_has_a_minus_before_a_number_and_a_terminal_a_hyphen():
+    guess = Predict("Is it `-1` or -1, of 1-layer networks?", number=(-10, 30), unit="points")
+    asked, closed = bundle(guess), bundle(guess.close(-2.5, "It is {measured}."))
+    assert "<code>-1</code> or −1, of 1-layer" in asked["text/html"]
+    assert "from −10 to 30 points" in asked["text/html"]
+    assert "from -10 to 30 points" in asked["text/plain"]
+    assert closed["text/html"].count("−2.50 points") == 2 and "-2" not in closed["text/html"]
+
+
 def test_a_quiz_folds_its_answer():
     quiz = chosen(answer="0.1", why="So it is.")
     assert page(quiz).plain == page(chosen()).plain

@@ -295,6 +295,17 @@ def test_a_logarithmic_scale_says_that_it_is_one(show, given, marks):
     assert max(gaps) - min(gaps) < 1  # a pixel: decades are equally wide
 
 
+def test_a_number_below_zero_has_a_minus(show):
+    page = show(*share(measured=-2.5, number=(-10, 30), log=False, unit="points"))
+    expect(page.locator(".unstuck-predict-marks span")).to_have_text(["−10", "30"])
+    page.get_by_role("spinbutton").fill("-1")
+    question(page).get_by_role("button").click()
+    expect(page.get_by_role("status")).to_contain_text("You said: −1 points.")
+    expect(closing(page).locator("dd")).to_have_text(["−1 points", "−2.50 points"])
+    expect(closing(page)).to_contain_text("It is −2.50 points")
+    expect(closing(page).locator(".unstuck-predict-track")).to_contain_text("−10")
+
+
 # --- on the website: the result stands below the question already ---
 
 COVERED = ".unstuck-covered"

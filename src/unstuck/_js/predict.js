@@ -34,16 +34,20 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
+const minus = (text) => text.replace(/(?<!\w)-(?=\d)/g, "−"); // for the hyphen before a number
+
 // What stands in backticks is code.
-const marked = (text) => text.split(/`([^`]+)`/).map((part, i) => (i % 2 ? make("code", {}, part) : part));
+const marked = (text) => text.split(/`([^`]+)`/).map((part, i) => (i % 2 ? make("code", {}, part) : minus(part)));
 const strong = (text) => make("strong", {}, ...marked(text));
 const sentence = (begin, text) => [begin, strong(text), /[.!?]$/.test(text) ? " " : ". "];
 
 const isPlain = (value) => value === 0 || (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6);
 const written = (value) =>
-  isPlain(value)
-    ? value.toLocaleString("en", { maximumSignificantDigits: 4 })
-    : Number(value.toPrecision(4)).toExponential().replace("e+", "e");
+  minus(
+    isPlain(value)
+      ? value.toLocaleString("en", { maximumSignificantDigits: 4 })
+      : Number(value.toPrecision(4)).toExponential().replace("e+", "e"),
+  );
 
 // Below the slider stand its ends; on a logarithmic scale whole decades between them, at most five gaps.
 function makeMarks(low, high, log) {

@@ -12,7 +12,7 @@ import traitlets
 from numpy.typing import ArrayLike
 
 from unstuck.arguments import flag, instance, real, words
-from unstuck.claims import measurements
+from unstuck.claims import measurements, minus
 from unstuck.explore.explorable import SCRIPTS, Explorable, digest, filled
 from unstuck.explore.options import Choices, Scale
 
@@ -164,5 +164,6 @@ def _folded(summary: str, solution: Mapping[str, Any]) -> str:
 
 
 def _marked(text: str) -> str:
-    """As HTML, with what stands in backticks as code."""
-    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+    """As HTML, with what stands in backticks as code, and elsewhere a minus for the hyphen before a number."""
+    parts = re.split("`([^`]+)`", html.escape(text, quote=False))
+    return "".join(f"<code>{part}</code>" if i % 2 else minus(part) for i, part in enumerate(parts))
