@@ -111,7 +111,12 @@ class Claim:
 
 
 def minus(text: str) -> str:
-    """For a page: a minus for the hyphen before a number; a terminal may lack it."""
+    """For a page: a minus for the hyphen before a number; a terminal may lack it.
+
+    Raises:
+        TypeError: `text` is no text.
+    """
+    instance("text", text, str, "a text")
     return re.sub(r"(?<!\w)-(?=\d)", "−", text)
 
 

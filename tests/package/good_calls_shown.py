@@ -128,11 +128,13 @@ CLAIMS = [
         theory=SAYS,
         source=text(blank=True),
         shown=flag(True),
+        each=flag(False),
     ),
     call(claims.claim, text=text(), measured=MEASURED, expected=number(1.1), rel=TOLERANCE),
     call(claims.claim, text=text(), measured=MEASURED, expected=number(1.1), abs=TOLERANCE),
     call(claims.claim, text=text(), measured=Argument([0.0, 0.1, -0.1], (3.0, [1.0])), within=number(1.0, above=0)),
     call(claims.measurements, measured=MEASURED),
+    call(claims.minus, text=text("-1", blank=True)),
     call(
         claims.plus_minus,
         mean=Argument(0.5, (None, 1j, [0.5], nothing, b"0.5")),
