@@ -50,7 +50,7 @@ TESTS = {
     "activations": ("models", "scratch_layers", "init", "plots/test_style"),
     "arguments": ("arguments",),
     "cache": ("cache", "features"),
-    "checks": ("checks_*",),
+    "checks": ("checks_*", "faults"),
     "claims": ("claims", "plots/test_tables"),
     "clinic": ("clinic_scoring", "clinic"),
     "data": ("data_*", "build_data"),

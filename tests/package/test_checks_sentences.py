@@ -55,6 +55,10 @@ def first(program):
     return diagnose(**program).findings[0]
 
 
+def unjudged(report):
+    return {finding.fault: finding.evidence for finding in report.of("inconclusive")}
+
+
 @pytest.mark.parametrize("name", SAID)
 def test_it_is_said(name):
     found = first(doctors_pairs.build(name, True, 0))
@@ -116,7 +120,7 @@ def test_a_loss_that_follows_a_reward_is_not_judged_by_its_level(seed):
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     report = diagnose(model, (x, (x @ right).argmax(1)), optimizer=optimizer, train_step=step)
     assert report.silent, report
-    assert "below 0" in {f.fault: f.evidence for f in report.of("inconclusive")}["lr_small"]
+    assert "below 0" in unjudged(report)["lr_small"]
 
 
 def test_a_step_whose_labels_suit_no_usual_loss_is_asked_for_its_loss():
@@ -148,7 +152,20 @@ def test_few_labels_of_one_class_are_not_enough():
     model, x = mlp((5, 8, 3)), torch.randn(64, 5)
     report = diagnose(model, (x, torch.zeros(64).long()), loss_fn=nn.CrossEntropyLoss())
     assert report.silent
-    assert "all 64 labels are 0" in {f.fault: f.evidence for f in report.of("inconclusive")}["labels_imbalanced"]
+    assert unjudged(report)["labels_imbalanced"] == "give all batches of the training data: all 64 labels are 0 here"
+
+
+def test_the_rare_examples_of_all_batches_are_counted():
+    """In one batch the ten rare examples lie apart; in the other thirty have the inputs of many that are not rare."""
+    torch.manual_seed(0)
+    x, place = torch.randn(10, 5).repeat(25, 1), torch.arange(250)
+    apart = torch.where((place < 10)[:, None], x + 8, x)
+    model = mlp((5, 16, 2))
+    pairs = [(apart, (place < 10).long()), (x, (place < 30).long())]
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    report = diagnose(model, pairs, loss_fn=nn.CrossEntropyLoss(), optimizer=optimizer)
+    said = unjudged(report)["labels_imbalanced"]
+    assert said.startswith("92.0 % of the labels are 0; after the trial 25 % of the others are told from it"), report
 
 
 def test_batches_of_one_class_each_may_take_turns():
@@ -206,10 +223,6 @@ def test_a_batch_of_another_form_is_told_what_would_make_it_one():
         diagnose(nn.Linear(5, 1).half(), (x, y))
 
 
-def unjudged(report):
-    return {finding.fault: finding.evidence for finding in report.of("inconclusive")}
-
-
 def test_a_loss_of_several_outputs_is_not_asked_for_again():
     made = doctors_pairs.build("one_of_two_tasks_in_its_own_units", False, 0)
     assert "several labels" in unjudged(diagnose(**made))["loss_unfit"]
@@ -220,6 +233,13 @@ def test_a_squared_error_is_known_however_large_the_targets():
     batch = torch.randn(60, 3, generator=draw), 5000 + 700 * torch.randn(60, 1, generator=draw)
     report = diagnose(nn.Linear(3, 1), batch, loss_fn=nn.MSELoss())
     assert "loss_unfit" not in unjudged(report) and report.findings[0].fault == "targets_not_scaled"
+
+
+def test_a_squared_error_that_cuts_its_outputs_at_zero_is_known_on_targets_near_zero():
+    draw = torch.Generator().manual_seed(0)
+    batch = torch.randn(60, 3, generator=draw), 0.02 * torch.rand(60, 1, generator=draw)
+    report = diagnose(nn.Linear(3, 1), batch, loss_fn=lambda o, y: nn.functional.mse_loss(o.relu(), y))
+    assert "loss_unfit" not in unjudged(report)
 
 
 def test_dropout_in_the_forward_of_the_model_itself_is_in_no_module():

@@ -97,6 +97,33 @@ def test_a_collapse_that_stays_is_a_failure():
     assert report.findings[0].fault in ("inputs_collapse", "gradient_vanishes", "units_saturated"), report
 
 
+@pytest.mark.parametrize("squashing", [nn.Sigmoid, nn.Tanh])
+def test_the_share_of_saturated_values_is_told(squashing):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(196, 64), squashing(), nn.Linear(64, 10))
+    with torch.no_grad():
+        model[1].bias[:48] = 100.0
+    found = diagnose(**program(model, images())).findings[0]
+    assert (found.fault, found.layer) == ("units_saturated", "2")
+    assert found.evidence == "75 % of 2; more than 50 % is no chance"
+
+
+class Exported(nn.Module):
+    """Batch norm as `torch.export` writes it for evaluation: an operation that knows of no batch's statistics."""
+
+    def __init__(self, d):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(d)), self.register_buffer("var", torch.ones(d))
+
+    def forward(self, x):
+        return torch.ops.aten._native_batch_norm_legit_no_training(x, None, None, self.mean, self.var, 0.1, 1e-5)[0]
+
+
+def test_an_exported_batch_norm_does_not_use_the_statistics_of_the_batch():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(196, 64), Exported(64), nn.ReLU(), nn.Linear(64, 10))
+    report = diagnose(**program(model, images()))
+    assert report.silent and report.notes == [], report
+
+
 def test_one_token_that_is_nearly_all_of_a_text_is_told_and_padding_is_not():
     (x, y), held = tokens()["batch"][0], torch.rand(150, 12)
     for other, said in ((7, True), (0, False)):

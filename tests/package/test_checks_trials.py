@@ -125,6 +125,16 @@ def test_it_ends_on_a_loss_that_is_not_finite(data):
     assert len(found.losses) == 1 and math.isnan(found.suggestion) and "find_nan" in found.reason
 
 
+def test_it_ends_where_the_loss_has_grown(data):
+    torch.manual_seed(0)
+    model, target = nn.Linear(20, 1), torch.randn(60, 1)  # nothing to be learned: the lowest loss is near the first
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    found = rate_range(model, (data[0], target), loss_fn=F.mse_loss, optimizer=optimizer, highest=1e3)
+    (*earlier, last), first = found.losses, F.mse_loss(model(data[0]), target).item()
+    assert last > 4 * min(earlier) and max(earlier) < 5 * first
+    assert found.rates == pytest.approx([1e-6 * 10 ** (i / 11) for i in range(len(found.losses))])
+
+
 def test_where_no_rate_helps_there_is_no_suggestion(data):
     found = rate_range(nn.Linear(20, 3), data, loss_fn=lambda o, y: F.cross_entropy(0 * o, y))
     assert math.isnan(found.suggestion) and "no rate" in found.reason
@@ -221,6 +231,15 @@ def test_a_record_tells_of_units_that_died():
     report = diagnose(Net(), images()["batch"], loss_fn=F.cross_entropy, record=record)
     assert report.findings[0].fault == "units_killed" and report.findings[0].layer == "act1"
     assert "90 %" in report.findings[0].evidence
+
+
+def test_a_record_tells_of_overfitting():
+    rows = [(0, "", "loss", 2.0), (30, "", "loss", 0.125)]
+    rows += [(10 * i, "", "test_loss", value) for i, value in enumerate((2.25, 0.5, 0.75, 1.5))]
+    report = diagnose(Net(), images()["batch"], loss_fn=F.cross_entropy, record=Record(rows))
+    (told,) = report.of("failure")
+    assert told.fault == "overfitting"
+    assert told.evidence == "test loss 0.500 at best, 1.50 at last, training loss 0.125"
 
 
 def test_a_healthy_record_says_nothing():

@@ -6,9 +6,11 @@ import re
 import pytest
 import torch
 from clinic_programs import differences, evaluate, score, train
+from torch import nn
 
 from unstuck.checks import FAULTS
 from unstuck.clinic import HEALTHY, PATIENTS, healthy, patient
+from unstuck.clinic.program import descend
 
 NAMES = [case.build.__name__ for case in PATIENTS]
 BY_NAME = {name: n for n, name in enumerate(NAMES, start=1)}
@@ -92,6 +94,24 @@ def test_what_is_shown_says_nothing_of_the_fault():
         names = [repr(program).split(",")[0] for program in (both.sick, both.repaired)]
         assert names[0] == names[1]
         assert case.set_up in both.note and case.cure in both.note and both.fault == case.fault
+
+
+def test_tanh_units_are_where_the_set_up_names_them():
+    named = [n for n, case in enumerate(PATIENTS, start=1) if "tanh" in case.set_up]
+    assert len(named) == 4
+    for n in named:
+        assert any(isinstance(module, nn.Tanh) for module in patient(n).sick.model.modules()), NAMES[n - 1]
+
+
+@pytest.mark.parametrize(("zero_grad", "weight"), [("first", -2.0), ("late", 0.0), ("never", -3.0)])
+def test_gradients_are_zeroed_first_late_or_never(zero_grad, weight):
+    """A gradient of 1 in each of two steps at a learning rate of 1: what is not zeroed adds up to 2 in the second."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    step, optimizer = descend(lambda out, y: out.sum(), zero_grad=zero_grad), torch.optim.SGD(model.parameters(), 1.0)
+    for _ in range(2):
+        step(model, optimizer, (torch.ones(1, 1), torch.zeros(1)))
+    assert model.weight.item() == weight
 
 
 # --- the sick are sick, and their twins are not ---

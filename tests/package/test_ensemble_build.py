@@ -32,6 +32,7 @@ from networks import (
     OwnVector,
     Residual,
     Scalar,
+    Signed,
     SoftmaxOfAxis1,
     Squeezed,
     Transposed,
@@ -68,6 +69,11 @@ def test_a_forward_of_ones_own_is_stacked(split, optimizer):
     assert reasons(runs) == {True}
     assert {"act", "act#2", "shrink"} <= set(runs[0].record.layers("act_mean"))
     assert "twofold" not in runs[0].record.layers("act_mean")
+
+
+def test_a_name_with_the_sign_of_a_later_call(split):
+    runs = assert_equals_fit([{"lr": 0.1, "seed": s} for s in range(2)], split, build=Signed)
+    assert set(runs[0].record.layers("act_mean")) == {"act.C#", "act.C"}
 
 
 def test_a_parameter_of_one_number(split):

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from unstuck.checks import causes
-from unstuck.faults import CLOSER, FAULTS
+from unstuck.faults import CLOSER, FAULTS, in_words
 from unstuck.pages import PAGES, page_in_words
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +32,21 @@ def test_a_closer_form_of_a_fault_says_something_else_than_its_row_and_is_found_
     assert not any(said.get(part, "").endswith(".") for part in ("cause", "cure"))
     checks = (ROOT / "src" / "unstuck" / "checks").glob("*.py")
     assert any(f'"{name}"' in path.read_text(encoding="utf-8") for path in checks)
+
+
+@pytest.mark.parametrize(
+    ("slug", "said"),
+    [
+        ("lr_small", "learning rate small"),
+        ("nan_in_loss", "NaN in loss"),
+        ("adam_eps", "Adam's eps"),
+        ("batchnorm_mode", "batch norm mode"),
+        ("half_overflow", "half-precision overflow"),
+        ("relu_at_output", "ReLU at output"),
+    ],
+)
+def test_short_names_in_a_slug_are_said_in_full(slug, said):
+    assert slug in FAULTS and in_words(slug) == said
 
 
 def test_every_page_has_the_number_and_the_title_of_the_book_and_every_cause_is_told_once():

@@ -57,10 +57,10 @@ def rate_range(
     """A range test: one step at each learning rate, from the lowest up (Smith 2017, "Cyclical learning rates").
 
     Each step takes the next batch; the loss after it is that of the first batches that hold 300 examples. The test
-    ends at the first loss that is not finite, or four times the lowest so far. Suggested is the rate at which the
-    smoothed loss falls fastest. Where it is lowest would be too high: with one step at each rate it still falls where
-    a constant rate diverges. A second test, with steps on one half of the examples, tells whether they are enough:
-    no rate is suggested where the loss of the other half hardly falls.
+    ends at the first loss that is not finite, or exceeds the first one by four times the lowest so far. Suggested is
+    the rate at which the smoothed loss falls fastest. Where it is lowest would be too high: with one step at each
+    rate it still falls where a constant rate diverges. A second test, with steps on one half of the examples, tells
+    whether they are enough: no rate is suggested where the loss of the other half hardly falls.
 
     Args:
         batch: `(x, y)`, or an iterable of such pairs; 300 examples are enough for most networks.
@@ -99,7 +99,7 @@ def _check_owner(optimizer: Optimizer, model: nn.Module) -> None:
 def _climb(program: Program, rates: list[float], batches: list[Batch], *sets: list[Batch]) -> list[list[float]]:
     """One step at each rate, on the next of the batches: for each of the sets its loss before and after every step.
 
-    It ends where that of the first set is not finite, or four times its lowest.
+    It ends where that of the first set is not finite, or exceeds its first value by four times its lowest.
     """
     model, optimizer = program.fresh()
     program.seeded()

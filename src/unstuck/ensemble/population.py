@@ -164,8 +164,9 @@ class Population:
                 signal = measure.Signal(a, kind=type(module).__name__, unit_axis=1 + axes[layer], members=True)
                 self.log.see(layer, signal)
 
-        watched = {layer.split("#")[0] for layer in axes}
-        modules = [(name, module) for name, module in self.stacked.body.named_modules() if name in watched]
+        own = dict(self.stacked.body.named_modules())
+        watched = {layer if layer in own else layer.rpartition("#")[0] for layer in axes}  # "act#2": its second call
+        modules = [(name, module) for name, module in own.items() if name in watched]
         handles = [module.register_forward_hook(partial(see, name)) for name, module in modules]
         try:
             logits = self.stacked(x)

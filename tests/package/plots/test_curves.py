@@ -225,6 +225,14 @@ def test_zeros_on_a_logarithmic_axis_are_triangles_on_the_edge():
     assert markers(plots.by_step({"act1": [0.0, 0.1]}, "dead"), "v") == []
 
 
+def test_marks_on_the_edge_have_the_colour_of_their_curve():
+    ax = plots.spread(
+        {"he": [[0.0, 1.0]], "mine": [[np.nan, np.nan]]}, quantity="grad_norm", colour={"mine": "black"}
+    )
+    (triangle,), (cross,) = markers(ax, "v"), markers(ax, "X")
+    assert (triangle.get_color(), cross.get_color()) == (plots.style_of("he")["color"], "black")
+
+
 def test_a_zero_has_no_part_in_the_mean_of_a_logarithm():
     ax = plots.spread([[1.0, 0.0, 0.0], [100.0, 4.0, 0.0]], quantity="grad_norm")
     np.testing.assert_allclose(curves(ax)[0].get_ydata(), [10, 4, np.nan])

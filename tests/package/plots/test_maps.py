@@ -16,6 +16,15 @@ def texts(ax) -> dict[tuple[float, float], str]:
     return {tuple(np.round(text.get_position(), 9)): text.get_text() for text in ax.texts}
 
 
+@pytest.mark.parametrize(
+    "draw", [lambda: plots.unit_heatmap(np.ones((2, 2))), lambda: plots.grid_map(np.ones((2, 2)), [1, 2], [1, 2])]
+)
+def test_a_map_is_framed_on_all_four_sides(draw):
+    with plt.style.context("unstuck.unstuck"):
+        ax = draw()
+    assert [side for side, spine in ax.spines.items() if not spine.get_visible()] == []
+
+
 # units over time
 
 
