@@ -71,7 +71,9 @@ def test_modules_in_the_wrong_mode_are_named_as_modules(norms, said):
 
 def test_a_rate_that_a_scheduler_holds_at_zero_is_a_warning():
     assert raised(diagnose(**build("a_warm_up_that_begins_at_zero", True, 0))) == {"lr_small": "warning"}
-    assert raised(diagnose(**build("a_rate_of_zero", True, 0))) == {"lr_small": "failure"}
+    never = diagnose(**build("a_rate_of_zero", True, 0))
+    assert raised(never) == {"lr_small": "failure"}
+    assert "is 0: no step changes a weight" in evidence(never)
 
 
 def test_a_schedule_that_ends_in_the_trial_is_told_with_its_rates():

@@ -143,7 +143,15 @@ def test_which_layers_are_watched():
         pass
 
     model = nn.Sequential(
-        nn.Flatten(), nn.Linear(8, 8), Swish(), MyDropout(), nn.Identity(), nn.PReLU(), Maxout(2), nn.Softmax(1)
+        nn.Flatten(),
+        nn.Linear(8, 8),
+        Swish(),
+        MyDropout(),
+        nn.Identity(),
+        nn.PReLU(),
+        Maxout(2),
+        nn.Softmax(1),
+        nn.Softmin(1),
     )
     with watch(model) as record:
         model(X)
