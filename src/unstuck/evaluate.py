@@ -129,17 +129,13 @@ def dead_units(
     measured = parts.Measured(chosen=layers is not None)
     measured.look(parts.layers(model, layers))
     silent: dict[str, Tensor] = {}
-    calls: dict[str, int] = {}
 
     def enter(module: nn.Module, args: tuple) -> None:
         measured.enter(module)
 
     def leave(module: nn.Module, args: tuple, output: Any) -> None:
-        name = measured.leave(module, args, output)
-        if name is None:
-            return
-        layer, a = parts.call_name(name, calls), parts.measurable(output)
-        if a is not None:
+        layer, a = measured.leave(module, args, output), parts.measurable(output)
+        if layer is not None and a is not None:
             zeros = measure.Signal(a, unit_axis=measured.axis.of(layer, a, output)).zeros == 1
             silent[layer] = silent[layer] & zeros if layer in silent else zeros
 
@@ -155,10 +151,12 @@ def dead_units(
                     model(batches[0])
             except Exception:  # a model that computes gradients itself, or is not made for them
                 silent.clear()
-                calls.clear()
-                model(batches[0])
+                batches = (batches[0], *batches)  # once more
             for batch in batches[1:]:
-                calls.clear()
+                measured.begin()
+                model(batch)
+            for batch in batches if measured.late else ():  # calls before it was known what they are
+                measured.begin()
                 model(batch)
     finally:
         for handle in handles:

@@ -162,8 +162,16 @@ class Measured:
         self.chosen = chosen
         self.layers: dict[int, tuple[str, nn.Module]] = {}  # by identity; holding the module keeps it unique
         self.undecided: dict[int, int | None] = {}  # where autograd's counter stood when it was entered
+        self.passed: set[int] = set()  # called when it could not be told
+        self.late = False  # whether one of these turned out to be an activation
         self.refused: dict[int, nn.Module] = {}
+        self.calls: dict[str, int] = {}  # of each in the forward under way
         self.axis = UnitAxis()
+
+    def begin(self) -> None:
+        """A forward begins."""
+        self.calls.clear()
+        self.axis.first.clear()
 
     def look(self, layers: Mapping[str, nn.Module]) -> None:
         """The model has these now, by name."""
@@ -188,6 +196,10 @@ class Measured:
     def __contains__(self, module: nn.Module) -> bool:
         return id(module) in self.layers
 
+    def name(self, module: nn.Module) -> str:
+        """The name in the model of a module that may be measured."""
+        return self.layers[id(module)][0]
+
     def acts(self, module: nn.Module) -> bool:
         """Whether a module is an activation, as far as is known."""
         if isinstance(module, ACTIVATION_CLASSES):
@@ -200,20 +212,24 @@ class Measured:
             self.undecided[id(module)] = private.next_number()
 
     def leave(self, module: nn.Module, given: object, output: object) -> str | None:
-        """A module has put out something: its name if that is to be measured."""
+        """A module has put out something: the name of this call (`call_name`) if that is to be measured."""
         self.axis.see(module, getattr(output, "ndim", 0))
         if id(module) not in self.layers:
             return None
+        layer = call_name(self.name(module), self.calls)  # also while it is undecided: "act#2" is always its second
         if id(module) in self.undecided:
             bent = bends(given, output, self.undecided[id(module)] or 0)
-            if bent is not None:
+            if bent is None:
+                self.passed.add(id(module))
+            else:
                 del self.undecided[id(module)]
+                self.late = self.late or (bent and id(module) in self.passed)
             if bent is False:
                 del self.layers[id(module)]
                 self.refused[id(module)] = module
             if not bent:
                 return None
-        return self.layers[id(module)][0]
+        return layer
 
 
 def call_name(name: str, calls: dict[str, int]) -> str:

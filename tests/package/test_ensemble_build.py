@@ -20,6 +20,7 @@ from networks import (
     Column,
     Concatenated,
     Dropping,
+    Early,
     FirstThree,
     Grown,
     HiddenByZeros,
@@ -74,6 +75,15 @@ def test_a_forward_of_ones_own_is_stacked(split, optimizer):
 def test_a_name_with_the_sign_of_a_later_call(split):
     runs = assert_equals_fit([{"lr": 0.1, "seed": s} for s in range(2)], split, build=Signed)
     assert set(runs[0].record.layers("act_mean")) == {"act.C#", "act.C"}
+
+
+@pytest.mark.parametrize("batch_size", [4, 15])
+def test_an_activation_that_is_known_at_its_second_call_only(split, batch_size):
+    """The inputs of 4 examples are too few to tell an activation from; those of 15 are enough."""
+    grid = [{"lr": 0.1, "seed": s} for s in range(2)]
+    runs = assert_equals_fit(grid, split, build=Early, seed=None, batch_size=batch_size, every=1)
+    first, second = (runs[0].record.get("act_mean", layer)[0] for layer in ("act", "act#2"))
+    assert second.tolist() == list(range(50)) and first.tolist() == list(range(int(batch_size == 4), 50))
 
 
 def test_a_parameter_of_one_number(split):

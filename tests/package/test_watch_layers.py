@@ -44,6 +44,45 @@ def test_a_second_use_has_a_name_of_its_own():
     np.testing.assert_allclose(values(record, "act_mean", "act#2"), [float(out.mean())] * 2, rtol=1e-5)
 
 
+class Bent(nn.Module):
+    slope = 0.1
+
+    def forward(self, x):
+        return torch.relu(x) - self.slope * torch.relu(-x)
+
+
+class Early(nn.Module):
+    """Calls its activation on the inputs, where no graph tells what it is, and again."""
+
+    def __init__(self):
+        super().__init__()
+        self.act, self.linear = Bent(), nn.Linear(8, 6)
+
+    def forward(self, x):
+        return self.act(self.linear(self.act(x)))
+
+
+def test_a_call_that_cannot_be_judged_is_counted():
+    model, few = Early(), X[:4]  # 32 values without a graph
+    first, second = Bent()(few), model(few).detach()
+    with watch(model, units=True) as record:
+        for _ in range(2):
+            model(few).sum().backward()
+    np.testing.assert_allclose(values(record, "act_mean", "act#2"), [float(second.mean())] * 2, rtol=1e-5)
+    np.testing.assert_allclose(values(record, "act_mean", "act"), [float(first.mean())], rtol=1e-5)  # from step 1 on
+    assert record.meta["kinds"]["act"] == "Bent" and "act#2" not in record.meta["kinds"]
+
+
+def test_dead_units_of_a_call_that_could_not_be_judged():
+    model = Early()
+    model.act.slope = 0.0
+    x = -torch.rand(100, 8)
+    x[0, 2] = 1.0  # unit 2 of the inputs fires on the first example alone
+    for batch_size in (1, 4, 30, 100):
+        found = dead_units(model, x, batch_size=batch_size)
+        assert found["act"].tolist() == [True, True, False, True, True, True, True, True]
+
+
 def test_units_are_channels_of_images_and_sequences_and_features_otherwise():
     torch.manual_seed(0)
     relu = nn.ReLU()

@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from unstuck import measure, parts
 from unstuck.data import Split
+from unstuck.ensemble.activations import Activations
 from unstuck.ensemble.stacked import Stack
-from unstuck.ensemble.trial import seeded
 from unstuck.evaluate import in_mode
 from unstuck.probes.log import Log
 from unstuck.record import Run
@@ -73,7 +73,7 @@ class Population:
         # as in `watch`: an update of plain descent is known before it is made
         self.plain = plan.optimizer == "sgd" and set(self.log.update) == {measure.update_ratio}
         self.layers = parts.parameters(stacked.body)
-        self.axes: dict[str, int] | None = None  # the activations and the axes of their units in one network
+        self.activations = Activations(stacked)
 
     def run(self, advance: Advance) -> None:
         """Train; also on an exception there are the runs so far."""
@@ -128,34 +128,11 @@ class Population:
         mine = torch.stack([index[self.plan.order(run.settings)] for _, run in self.members])
         return self.x[mine], self.y[mine]
 
-    def unit_axes(self, x: Tensor) -> dict[str, int]:
-        """The activations of a network with inputs x (N, ...), and the axes of their units, as `watch` finds them."""
-        model = self.stacked.member(0).train()
-        calls: dict[str, int] = {}
-        found: dict[str, int] = {}
-        measured = parts.Measured(chosen=False)
-        measured.look(parts.layers(model, None))
-
-        def leave(module: nn.Module, args: tuple, output: object) -> None:
-            name, a = measured.leave(module, args, output), parts.measurable(output)
-            if name is not None and a is not None:
-                layer = parts.call_name(name, calls)
-                found[layer] = measured.axis.of(layer, a, output)
-
-        for module in model.modules():
-            module.register_forward_pre_hook(lambda module, args: measured.enter(module))
-            module.register_forward_hook(leave)
-        with seeded(0):
-            model(x)
-        return found
-
     def observed_forward(self, step: int, x: Tensor) -> Tensor:
         """A forward in which every activation is measured."""
         self.log.begin()
         calls: dict[str, int] = {}
-        if self.axes is None:
-            self.axes = self.unit_axes(x[0]) if self.log.activation else {}
-        axes = self.axes
+        axes = self.activations.unit_axes(x[0]) if self.log.activation else {}
 
         def see(name: str, module: nn.Module, args: tuple, output: object) -> None:
             layer, a = parts.call_name(name, calls), parts.measurable(output)

@@ -22,7 +22,6 @@ class Step:
     """One observed step, as long as it lasts."""
 
     number: int
-    calls: dict[str, int] = field(default_factory=dict)  # module name: calls in this forward
     groups: Sequence[Group] = ()
     parameters: list[Tensor] = field(default_factory=list)  # with which its forward was computed
     weights: measure.Tensors = field(default_factory=lambda: measure.Tensors([]))  # the same by layers

@@ -143,9 +143,9 @@ class Watcher:
 
     def _after(self, module: nn.Module, given: Any, output: Any) -> None:
         with private.plain_tensors():
-            name = self.attempt("finding the activations", self.measured.leave, module, given, output)
-            if name is not None:
-                self.attempt(f"the activation {name!r}", self._activation, self.running, name, module, output)
+            layer = self.attempt("finding the activations", self.measured.leave, module, given, output)
+            if layer is not None:
+                self.attempt(f"the activation {layer!r}", self._activation, self.running, layer, module, output)
             if not self.unseen.done:
                 self.attempt("functional activations", self.unseen.leave, module, output)
             if module is self.model and self.running is not None:
@@ -176,7 +176,7 @@ class Watcher:
             return
         self.attempt("a part that was replaced", self._look_again)
         self.log.begin()
-        self.measured.axis.first.clear()
+        self.measured.begin()
         step = Step(number)
         self.attempt("the parameters", self._look_at_parameters, step)
         self.running = step
@@ -223,10 +223,10 @@ class Watcher:
         if step is not None and not self.structure.holds():
             step.gone = {module for _, module, _ in step.groups} - set(self.model.modules())
 
-    def _activation(self, step: Step, name: str, module: nn.Module, output: Any) -> None:
+    def _activation(self, step: Step, layer: str, module: nn.Module, output: Any) -> None:
         """Reduce one output to its numbers."""
-        self.kinds[name] = type(module).__name__
-        layer, a = parts.call_name(name, step.calls), parts.measurable(output)
+        self.kinds[self.measured.name(module)] = type(module).__name__
+        a = parts.measurable(output)
         if a is not None and (self.units or self.log.activation):
             axis = self.measured.axis.of(layer, a, output)
             signal = measure.Signal(a, kind=type(module).__name__, unit_axis=axis, room=self.log.room)
