@@ -1,6 +1,7 @@
 """`find_nan`: the first module and operation, forward, in the loss and backward; and what is no fault."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_in_the_data_and_in_the_weights():
     assert find_nan(model, (broken, y)).where == "data"
     model[1].weight.data[0, 0] = math.nan
     found = find_nan(model, (x, y))
-    assert (found.where, found.layer) == ("weights", "1.weight")
+    assert (found.where, found.layer, found.value) == ("weights", "1.weight", "NaN")
 
 
 def test_it_takes_the_first_batch_that_shows_something():
@@ -125,3 +126,22 @@ def test_float16_is_told():
 
 def to_float(x):
     return x.float()
+
+
+def test_what_came_in_is_told():
+    found = find_nan(Inside(lambda x: torch.log(F.relu(x) * 0 - 2)), batch())
+    assert found.operation == "log" and "-2 to -2" in found.detail and found.detail in str(found)
+    both = find_nan(Inside(lambda x: (0 * x + 3) / (0 * x)), batch())
+    assert both.operation == "div" and re.search(r"3 to 3 and -?0 to 0", both.detail)
+
+
+def test_a_mask_of_infinities_is_not_the_first_step():
+    left_out = torch.full((12,), -math.inf)  # made before
+
+    def scattered(x):  # a whole row is left out, with masked_scatter instead of masked_fill
+        scores = torch.zeros(len(x), len(x)) + x[:, :1]
+        mask = torch.zeros(len(x), len(x), dtype=torch.bool)
+        mask[0] = True
+        return scores.masked_scatter(mask, left_out).softmax(-1) @ x
+
+    assert find_nan(Inside(scattered), batch()).operation == "_softmax"

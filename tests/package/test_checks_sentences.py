@@ -263,3 +263,66 @@ def test_a_loss_that_does_not_fall_is_said_to_rise_where_it_does():
     assert "came down to that of chance (1)" in trial.course()
     trial.chance = 4.0
     assert "hardly fell, either: from 3 to" in trial.course()
+
+
+def test_labels_in_a_column_that_the_loss_refuses_are_shown_beside_the_outputs():
+    x, y = torch.randn(60, 5), torch.randint(3, (60, 1))
+    report = diagnose(mlp((5, 16, 3)), (x, y), loss_fn=nn.CrossEntropyLoss(), steps=10)
+    said = {finding.fault: finding.evidence for finding in report.of("failure")}
+    assert said["labels_wrong_shape"].startswith("labels have shape (60, 1) beside outputs (60, 3): ")
+
+
+def test_a_network_in_half_precision_is_not_taught_by_heart():
+    x, y = torch.randn(60, 5), torch.randint(3, (60,))
+    report = diagnose(mlp((5, 16, 3)).bfloat16(), (x.bfloat16(), y), steps=10)
+    assert unjudged(report)["cannot_overfit"] == "Adam needs more than half precision"
+
+
+def test_outputs_that_are_cut_off_at_zero_are_found_without_a_relu():
+    class Cut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = mlp((5, 32, 1))
+
+        def forward(self, x):
+            return self.net(x).clamp(min=0)
+
+    torch.manual_seed(0)
+    data = doctors_pairs.line()
+    report = diagnose(**doctors_pairs.program(Cut(), data, nn.MSELoss()))
+    assert report.findings[0].fault == "relu_at_output"
+
+
+@pytest.mark.parametrize("name", ["padding_mask_turned_round", "mask_turned_round_and_read_at_the_first_token"])
+def test_a_mask_that_leaves_out_all_words_is_read_as_numbers_and_as_truth_values(name):
+    made = doctors_pairs.build(name, True, 0)  # nn.TransformerEncoder makes numbers of it: -inf at what is left out
+    x = made["batch"][0][0]
+    share = 100 * (x != 0).sum() / x.numel()
+    assert f"the mask leaves out {share:.0f} % of all tokens" in first(made).evidence
+
+
+def test_a_loss_that_is_lower_only_a_little_far_from_the_targets_is_turned_round():
+    def score(output, y):
+        return -1e-3 * (output - y).square().mean()
+
+    torch.manual_seed(0)
+    data = doctors_pairs.line()
+    found = first(doctors_pairs.program(mlp((5, 32, 1)), data, score))
+    away = 10 * float(data["batch"][0][1].std()) + 1  # about 15
+    there = f"{-1e-3 * away**2:.3f}"
+    said = f"have a loss of 0, those that are {away:.0f} above them {there}, below {there}"
+    assert found.fault == "loss_unfit" and found.evidence.endswith(said)
+
+
+def test_a_loss_is_a_sum_although_it_takes_nothing_but_shares():
+    def surprise(output, y):
+        if not torch.allclose(output.sum(1), torch.ones(len(output))):
+            raise ValueError("the shares of an example must have the sum 1")
+        return -output[range(len(y)), y].log().sum()
+
+    torch.manual_seed(0)
+    data = doctors_pairs.points(classes=3)
+    model = nn.Sequential(mlp((2, 32, 3)), nn.Softmax(1))
+    made = doctors_pairs.program(model, data, surprise, optimizer=lambda p: torch.optim.SGD(p, 1e-4))
+    report = diagnose(**made)
+    assert "loss_summed" in {finding.fault for finding in report.of("failure")}

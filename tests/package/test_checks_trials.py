@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from unstuck.checks import FAULTS, diagnose, first_loss, overfit_tiny, rate_range
 from unstuck.checks.__main__ import main
+from unstuck.checks.report import found
 from unstuck.clinic.samples import images as halved
 from unstuck.faults import in_words
 from unstuck.models import mlp
@@ -58,6 +59,15 @@ def test_of_numbers_it_is_the_variance():
     x, y = torch.randn(200, 4), 3 * torch.randn(200, 1) + 7
     found = first_loss(nn.Linear(4, 1), (x, y), F.mse_loss)
     assert found.expected == pytest.approx(float(y.var(correction=0)), rel=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 60])
+def test_labels_may_stand_in_a_column(data, n):
+    torch.manual_seed(0)
+    model, x, y = mlp((20, 32, 3)), data[0][:n], data[1][:n]
+    found = first_loss(model, (x, y[:, None]))
+    assert found == first_loss(model, (x, y))
+    assert found.measured == pytest.approx(F.cross_entropy(model(x), y).item(), rel=1e-5)
 
 
 # --- a few examples by heart ---
@@ -140,6 +150,31 @@ def test_where_no_rate_helps_there_is_no_suggestion(data):
     assert math.isnan(found.suggestion) and "no rate" in found.reason
 
 
+def test_the_suggested_rate_is_below_that_of_the_lowest_loss():
+    torch.manual_seed(0)
+    x, y = halved("digits", 0)
+    model = mlp((196, 30, 10))
+    found = rate_range(model, (3 * x.flatten(1), y), optimizer=torch.optim.SGD(model.parameters(), 0.1))
+    lowest = float(re.search(r"lowest, [\d.]+, at ([\d.e-]+)", found.reason)[1])
+    assert found.suggestion < 0.9 * lowest  # which is told with two digits; the next rate is a sixth higher
+
+
+def test_the_rate_at_which_the_loss_is_no_longer_finite_is_told():
+    torch.manual_seed(0)
+    x = torch.randn(300, 5)
+    y = 0.5 * torch.sign(x[:, :1])
+
+    def bounded(output, y):  # infinite as soon as one output is above 2
+        return F.mse_loss(output, y) / (output.abs().max() < 2).float()
+
+    model = mlp((5, 16, 1))
+    nn.init.zeros_(model[-1].weight)
+    found = rate_range(model, (x, y), loss_fn=bounded)
+    assert not math.isfinite(found.losses[-1]) and math.isfinite(found.losses[-2])
+    told = re.search(r"is not finite at ([\d.e-]+)$", found.reason)
+    assert float(told[1]) == pytest.approx(found.rates[-1], rel=0.05)  # two digits
+
+
 @pytest.mark.parametrize("given", [{"lowest": 0.0}, {"lowest": 2.0, "highest": 1.0}, {"steps": 5}])
 def test_a_range_needs_ends(data, given):
     with pytest.raises(ValueError, match=next(iter(given))):
@@ -208,6 +243,27 @@ def test_in_a_notebook_it_is_a_table_with_pictures():
     assert page.count("<svg") == 2 and "currentColor" in page and "unstuck-table" in page
     assert page.count("<tr>") == 1 + len(report.of("failure", "warning"))
     assert report._repr_mimebundle_()["text/plain"] == str(report)
+
+
+def test_every_heading_of_the_text_is_on_the_page():
+    report = diagnose(**build("bytes_of_images", True, 0))
+    headings = re.findall(r"^([A-Z].*):$", str(report), re.M)
+    assert len(headings) > 2
+    assert re.findall(r"<summary>(.*?)</summary>", report._repr_html_()) == headings
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("failure", "The outputs are all negative (module head)."),
+        ("warning", "Perhaps the outputs are all negative (module head)."),
+        ("inconclusive", "It could not be judged whether the outputs are all negative."),
+        ("ok", "It is not so that the outputs are all negative."),
+    ],
+)
+def test_a_finding_is_a_sentence_that_says_how_sure_it_is(verdict, said):
+    made = found("loss_unfit", verdict, "they go from -3 to -1", "head", cause="the outputs are all negative")
+    assert str(made) == said
 
 
 def test_text_is_escaped():

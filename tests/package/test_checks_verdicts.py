@@ -44,6 +44,7 @@ def test_few_values_of_a_channel_are_a_warning(size, said):
     made = program(mlp((196, 64, 10), norm="batch"), images(n=100, batch=size))
     report = diagnose(**made)
     assert raised(report) == {"batchnorm_single": "warning"} and said in evidence(report)
+    assert evidence(report).startswith(f"batches of {size}: ")
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,42 @@ def test_clipping_is_none_of_adams_business_unless_eps_is_larger(kind, clip, bad
         **program(Net(), images(), optimizer=lambda p: getattr(torch.optim, kind)(p, 3e-3), train_step=step)
     )
     assert raised(report).get("clipping_always") == ("failure" if bad else None)
+
+
+def test_a_mild_clip_of_every_gradient_is_no_failure():
+    def step(model, optimizer, batch):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(batch[0]), batch[1])
+        loss.backward()
+        norm = nn.utils.get_total_norm([p.grad for p in model.parameters()])
+        share = 0.5 + 0.4 * (norm / (1 + norm))  # each is shortened, to between 50 and 90 % of its norm
+        nn.utils.clip_grad_norm_(model.parameters(), share * norm)
+        optimizer.step()
+        return loss.detach()
+
+    torch.manual_seed(0)
+    report = diagnose(**program(Net(), images(), optimizer=lambda p: torch.optim.SGD(p, 0.05), train_step=step))
+    assert "clipping_always" not in raised(report)
+
+
+@pytest.mark.parametrize(
+    ("momentum", "verdict", "said"),
+    [(0.9, "ok", "momentum and betas are usual"), (0.999, "failure", "momentum 0.999 averages over 1000 steps")],
+)
+def test_momentum_is_read_from_the_optimiser(momentum, verdict, said):
+    torch.manual_seed(0)
+    made = program(Net(), images(), optimizer=lambda p: torch.optim.SGD(p, 0.01 * (1 - momentum), momentum=momentum))
+    row = next(f for f in diagnose(**made).findings if f.fault == "momentum_out_of_range")
+    assert row.verdict == verdict and row.evidence.startswith(said)
+
+
+def test_three_layers_are_enough_to_compare_their_gradients():
+    def judged(*widths):
+        torch.manual_seed(0)
+        return {f.fault for f in diagnose(mlp((196, *widths, 10)), images()["batch"]).findings}
+
+    assert {"gradient_vanishes", "gradient_explodes"} <= judged(64, 64)
+    assert not {"gradient_vanishes", "gradient_explodes"} & judged(64)
 
 
 # --- what does not arrive ---

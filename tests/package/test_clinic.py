@@ -103,6 +103,13 @@ def test_tanh_units_are_where_the_set_up_names_them():
         assert any(isinstance(module, nn.Tanh) for module in patient(n).sick.model.modules()), NAMES[n - 1]
 
 
+def test_the_optimiser_of_the_last_layer_has_nothing_else():
+    both = patient(BY_NAME["headed_points"])
+    for program, expected in ((both.sick, both.sick.model[-1]), (both.repaired, both.repaired.model)):
+        held = [p for group in program.optimizer.param_groups for p in group["params"]]
+        assert list(map(id, held)) == list(map(id, expected.parameters()))
+
+
 @pytest.mark.parametrize(("zero_grad", "weight"), [("first", -2.0), ("late", 0.0), ("never", -3.0)])
 def test_gradients_are_zeroed_first_late_or_never(zero_grad, weight):
     """A gradient of 1 in each of two steps at a learning rate of 1: what is not zeroed adds up to 2 in the second."""

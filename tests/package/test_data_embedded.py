@@ -78,6 +78,7 @@ def test_mnist_fills_what_the_official_test_part_lacks(splits):
     official = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]  # test images a class, as published
     lacking = [max(0, 1000 - count) for count in official]
     split = splits["mnist"]
+    assert {name: each.meta["name"] for name, each in splits.items()} == {name: name for name in splits}
     assert list(split.meta["test_filled"].values()) == lacking
     assert split.meta["test_official"] == 10_000 - sum(lacking)
     assert split.y_test[split.meta["test_official"] :].bincount(minlength=10).tolist() == lacking

@@ -88,3 +88,19 @@ def test_another_package_is_refused(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="elpv-dataset: expected images of 300 x 300"):
         solar_cells()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_probabilities_and_types_come_from_the_package(monkeypatch, tmp_path):
+    monkeypatch.setenv("UNSTUCK_CACHE", str(tmp_path))
+    monkeypatch.setattr(solar, "GRADES", {0.0: 4, 1.0: 4})
+    images = np.repeat(np.arange(8, dtype=np.uint8), 300 * 300).reshape(8, 300, 300)
+    kinds = np.array(["mono", "poly"] * 4)
+    loaded = (images, np.repeat([0.0, 1.0], 4), kinds)
+    monkeypatch.setattr(solar, "_package", lambda: SimpleNamespace(__name__="small", load_dataset=lambda: loaded))
+    split = solar_cells(30)
+    for part in ("train", "test"):
+        shown = (255 * getattr(split, f"x_{part}")).round().long()
+        cell = shown[:, 0, 0, 0].tolist()
+        assert torch.equal(shown, shown[:, :, :1, :1].expand_as(shown)) and cell == split.meta["index"][part].tolist()
+        assert getattr(split, f"y_{part}").tolist() == [int(n >= 4) for n in cell]
+        assert split.meta["cell_type"][part].tolist() == kinds[cell].tolist()

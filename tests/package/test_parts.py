@@ -1,5 +1,7 @@
 """What of a module's output is measured, and what counts as a curve, at the edges that no network of ours reaches."""
 
+from dataclasses import dataclass, field
+
 import pytest
 import torch
 from torch import nn
@@ -29,6 +31,16 @@ def test_what_can_be_measured_has_a_batch_axis_no_graph_and_enough_digits():
     made = parts.measurable({"first": (2 * z).half()})
     assert made.shape == (1, 3) and made.dtype == torch.float32 and made.grad_fn is None
     assert parts.measurable(z.double()).dtype == torch.float64
+
+
+def test_a_field_that_was_not_set_is_passed_over():
+    @dataclass
+    class Output:
+        logits: torch.Tensor
+        states: torch.Tensor = field(init=False)
+
+    z = torch.ones(2, 3)
+    assert [t is z for t in parts.tensors(Output(z))] == [True]
 
 
 class Bent(nn.Module):

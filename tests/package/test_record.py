@@ -333,6 +333,11 @@ class Bomb:
         return (setattr, (Bomb, "exploded", True))
 
 
+def test_a_path_is_asked_for():
+    with pytest.raises(TypeError, match=r"^path: expected a path, got .*3"):
+        Record.load(3)
+
+
 def test_pickles_are_refused_unread(tmp_path):
     path = tmp_path / "run.npz"
     full_record().save(path)

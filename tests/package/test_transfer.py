@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from unstuck import transfer
 from unstuck.data import Split
@@ -126,6 +127,21 @@ def test_a_run_of_tuning_is_tested_with_both_memories(monkeypatch):
         assert found["renewed"] == transfer.scores(network(x_test), data.y_test)
     assert set(found) == {*["method", "n", "split", "part", "setting", "seconds"], "kept", "renewed"}
     assert found["renewed"] != found["kept"] and "renewed" not in many
+
+
+def test_the_learning_rate_rises_over_a_tenth_of_the_steps_and_falls_to_zero():
+    rates = []
+
+    def see(optimizer, args, given):
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    watching = register_optimizer_step_pre_hook(see)
+    try:
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        transfer._trained(network, torch.randn(8, 1, 2, 2), torch.arange(8) % 2, 0.1, steps=20, seed=0)
+    finally:
+        watching.remove()
+    assert rates == pytest.approx(np.interp(range(20), [-1, 1, 2, 20], [0, 0.1, 0.1, 0]))
 
 
 def test_a_file_of_another_protocol_is_refused(quick):

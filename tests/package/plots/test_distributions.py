@@ -34,3 +34,9 @@ def test_histograms_share_what_is_asked():
     for share, different in (("all", 1), ("row", 2), ("panel", 3)):
         axes = plots.histograms(values, share=share)
         assert len({ax.get_xlim() for ax in axes.flat}) == different
+
+
+def test_an_axis_that_is_symmetric_about_zero_has_a_margin_of_a_twentieth():
+    values = np.linspace(-2, 2, 10_001)  # without a thousandth at either end: 3.992 wide
+    low, high = plots.histograms({"he": {"act1": values}}, share="panel")[0, 0].get_xlim()
+    np.testing.assert_allclose((low, high), (-1.996 - 0.05 * 3.992, 1.996 + 0.05 * 3.992), rtol=1e-3)

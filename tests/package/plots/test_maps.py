@@ -71,6 +71,14 @@ def test_heatmap_of_signed_and_broken_values():
     plots.unit_heatmap(np.zeros((1, 2)), quantity="act_mean").figure.canvas.draw()
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_not_finite_is_grey(sign):
+    mesh = plots.unit_heatmap(np.array([[1.0, sign * 2.0], [np.nan, np.inf]]), quantity="act_mean").collections[0]
+    colours = mesh.to_rgba(mesh.get_array()).reshape(-1, 4)
+    grey = [to_rgb(colour[:3]) == to_rgb(plots.GREY) for colour in colours]
+    assert grey == [False, True, False, True]  # by units: the second step of each
+
+
 # a quantity over two settings
 
 

@@ -1,6 +1,7 @@
 """Colours that everybody tells apart, labels and bands of the tables."""
 
-from itertools import pairwise
+from colorsys import rgb_to_hsv
+from itertools import combinations, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -188,3 +189,12 @@ def test_band_is_drawn_once():
         assert plots.healthy_band(ax, "dead") is ax
     assert len(ax.patches) == 1
     assert len(plots.healthy_band(plt.subplots()[1], "loss").patches) == 0
+
+
+def test_activations_of_nearly_the_same_colour_have_other_dashes():
+    def hue(row):
+        return 360 * rgb_to_hsv(*to_rgb(row.colour))[0]
+
+    alike = [(a, b) for a, b in combinations(ACTIVATIONS.values(), 2) if 180 - abs(180 - abs(hue(a) - hue(b))) < 30]
+    assert len(alike) >= 5  # sigmoid and tanh, the ReLUs, ELU and SELU, GELU and SiLU
+    assert [(a.label, b.label) for a, b in alike if a.dashes == b.dashes] == []
